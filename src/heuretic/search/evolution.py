@@ -1,0 +1,91 @@
+"""Regularised evolution: tournament selection in a population from which the oldest, not the worst, is removed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from heuretic.search.algorithm import Candidate, Result, stream
+from heuretic.search.decisions import below
+from heuretic.search.space import Genome, Space
+from heuretic.symbolic import Symbolic, field
+
+
+class Evolution(Symbolic):
+    """Regularised (ageing) evolution, asynchronous: candidates may be asked for before earlier results are in.
+
+    The first `population` candidates are drawn at random; after that each is a mutation of the best of `tournament`
+    members drawn without replacement, and each result replaces the oldest member.
+
+    Args:
+        population: Members kept. tournament: Members compared for each parent.
+        crossover: Share of candidates made from two parents (recombined, then mutated) instead of one.
+
+    Reference: Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search", arXiv:1802.01548,
+    algorithm 1. Departures: failed trials do not enter the population, members that break a measured limit lose every
+    tournament against those that do not, and `crossover` (0 in the paper).
+    """
+
+    population: int = field(default=50, ge=1)
+    tournament: int = field(default=10, ge=1)
+    crossover: float = field(default=0.0, ge=0, le=1)
+
+    def __post_init__(self) -> None:
+        if self.tournament > self.population:
+            raise ValueError(f"tournament must be at most population, got tournament={self.tournament}, population={self.population}")
+
+    def start(self, space: Space, seed: int = 0) -> EvolutionRun:
+        """Begin a run."""
+        return EvolutionRun(self, space, seed)
+
+
+class EvolutionRun:
+    """State: how many candidates were asked for, and the numbers of the population's trials from old to young."""
+
+    def __init__(self, settings: Evolution, space: Space, seed: int) -> None:
+        self.settings, self.space, self.seed, self.asked = settings, space, seed, 0
+        self.population: deque[Result] = deque(maxlen=settings.population)
+
+    def ask(self, n: int = 1) -> list[Candidate]:
+        return [self._next() for _ in range(n)]
+
+    def _next(self) -> Candidate:
+        rng = stream(self.seed, self.asked)
+        self.asked += 1
+        if self.asked <= self.settings.population or not self.population:
+            return Candidate(self.space.sample(rng))
+        mother = self._select(rng)
+        if self.settings.crossover and rng.random() < self.settings.crossover:
+            father = self._select(rng)
+            child = self.space.recombine(mother.genome, father.genome, rng)
+            return Candidate(self.space.mutate(child, rng), (mother.number, father.number), "crossover")
+        return Candidate(self.space.mutate(mother.genome, rng), (mother.number,), "mutation")
+
+    def _select(self, rng: Any) -> Result:
+        size = len(self.population)
+        count = min(self.settings.tournament, size)
+        drawn: dict[int, None] = {}
+        while len(drawn) < count:
+            drawn[below(rng, size)] = None
+        return max((self.population[i] for i in drawn), key=_rank)
+
+    def tell(self, results: Sequence[Result]) -> None:
+        self.population.extend(r for r in results if r.score is not None)
+
+    def state(self) -> dict[str, Any]:
+        return {"asked": self.asked, "population": [member.number for member in self.population]}
+
+    def restore(self, state: dict[str, Any], results: Callable[[Iterable[int]], list[Result]]) -> None:
+        self.asked = state["asked"]
+        self.population = deque(results(state["population"]), maxlen=self.settings.population)
+
+    def grow(self, space: Space, adapt: Callable[[Genome], Genome]) -> None:
+        self.space = space
+        members = [replace(member, genome=adapt(member.genome)) for member in self.population]
+        self.population = deque(members, maxlen=self.settings.population)
+
+
+def _rank(result: Result) -> tuple[bool, float, float]:
+    return result.rank

@@ -1,0 +1,80 @@
+"""What a study remembers: one record per trial, and what is common to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from heuretic.search import Genome, Result
+
+State = Literal["finished", "failed", "pruned"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One evaluated candidate.
+
+    Attributes:
+        number: Position in the study, from 0, in the order of proposal.
+        state: finished; failed (the evaluation raised, or its process died); pruned (it stopped itself early).
+        genome: What was chosen, see `Space`. space: Which of the study's spaces the genome belongs to.
+        digest: Digest of the complete program, 32 hexadecimal digits.
+        values: The metrics that the evaluation returned, by name.
+        costs: Computed costs of the limits, by name.
+        score: The objective, negated if it is minimised (higher is better); None unless finished or pruned with a value.
+        violation: By how much measured limits are exceeded, relative to them; 0 if all hold.
+        parents: Numbers of the trials it was made from. origin: start, sample, mutation, crossover, ...
+        seed: The seed that the evaluation was given.
+        steps: Metrics reported on the way, as (step, metrics).
+        started: Unix time in seconds. seconds: Wall-clock duration of the evaluation.
+        worker: Which process evaluated it. environment: Which of the study's environments it ran in.
+        error: Traceback text of a failure.
+    """
+
+    number: int
+    state: State
+    genome: Genome
+    digest: str
+    seed: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    score: float | None = None
+    violation: float = 0.0
+    parents: tuple[int, ...] = ()
+    origin: str = "sample"
+    steps: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    started: float = 0.0
+    seconds: float = 0.0
+    worker: str = "main"
+    environment: int = 0
+    space: int = 0
+    error: str | None = None
+
+    @property
+    def result(self) -> Result:
+        """The record as search algorithms see it."""
+        return Result(self.number, self.genome, self.score, self.violation)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """What a study was asked to do. All texts are JSON of `hr.dumps`, so nothing is run by reading them.
+
+    Attributes:
+        id: Key in its store. name: Unique in its store.
+        program: The open program it started from. spaces: The programs as choices were added, first to last.
+        algorithm, limits: Their descriptions. evaluate: Importable name of the evaluation.
+        objective: Name of the metric. direction: maximize or minimize.
+        seed: The study's seed. created: Unix time.
+    """
+
+    id: int
+    name: str
+    algorithm: str
+    limits: str
+    evaluate: str
+    objective: str
+    direction: Literal["maximize", "minimize"]
+    seed: int
+    created: float

@@ -1,0 +1,261 @@
+"""Programs as JSON. A saved program is data: reading one runs nothing that it names.
+
+Format 1: `{"heuretic": 1, "program": VALUE}`. VALUE is a JSON scalar, a list, a mapping, or a mapping with one of
+the keys `$type` (a `Symbolic` class), `$call` (a symbolic call), `$ref` (a class, function or constant by name),
+`$enum`, `$float` (an infinity) or `$map` (a mapping with a key that starts with a dollar).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, NoReturn
+
+from heuretic.symbolic.calls import Call
+from heuretic.symbolic.errors import InvalidField, Key, LoadError, brief
+from heuretic.symbolic.names import DEFAULT_TRUST, Name, module_name, name_of, resolve
+from heuretic.symbolic.nodes import Symbolic
+from heuretic.symbolic.paths import Path
+from heuretic.symbolic.values import SCALARS, FrozenDict, Node, freeze
+
+FORMAT = 1
+MAX_DEPTH = 400
+
+
+def dumps(program: Any, *, indent: int | None = None) -> str:
+    """Return a program (or leaf, or container) as JSON text.
+
+    Raises: InvalidField if it holds something that has no importable name.
+    """
+    return json.dumps({"heuretic": FORMAT, "program": _encode(program)}, indent=indent, allow_nan=False)
+
+
+def _encode(value: Any) -> Any:
+    kind = value.__class__
+    if kind in SCALARS:
+        return {"$float": repr(value)} if kind is float and math.isinf(value) else value
+    if kind is Call:
+        encoded: dict[str, Any] = {"$call": name_of(value.__target__)}
+        if getattr(value.__target__, "kind", "") == "$type":
+            encoded = {"$type": str(value.__target__)}
+        rest = [child for key, child in value.__items__() if isinstance(key, int)]
+        if rest:
+            encoded["$args"] = [_encode(child) for child in rest]
+        for key, child in value.__items__():
+            if isinstance(key, str):
+                encoded[key] = child if child.__class__ in _PLAIN else _encode(child)
+        return encoded
+    if isinstance(value, Node):
+        encoded = {"$type": value.__head__()}
+        for key, child in value.__items__():
+            encoded[key] = child if child.__class__ in _PLAIN else _encode(child)  # type: ignore[index]
+        return encoded
+    if kind is tuple or kind is list:
+        return [_encode(item) for item in value]
+    if isinstance(value, Mapping):
+        if any(key.startswith("$") for key in value):
+            return {"$map": [[key, _encode(item)] for key, item in value.items()]}
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, Enum):
+        return {"$enum": name_of(type(value)), "name": value.name}
+    if isinstance(value, Name):
+        return {value.kind: str(value)}
+    freeze(value)
+    return {"$ref": name_of(value)}
+
+
+_PLAIN = frozenset((type(None), bool, int, str))
+
+
+class _Repeated(dict[str, Any]):
+    """A JSON object in which a key stood twice."""
+
+
+def loads(
+    text: str | bytes,
+    *,
+    trust: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
+    resolve_names: bool = True,
+    max_bytes: int = 64 * 2**20,
+) -> Any:
+    """Read a program that `dumps` wrote.
+
+    Nothing the text names is called. Names are imported only from `heuretic` and from the packages in `trust`;
+    importing them runs their module code, so list only packages you would import anyway.
+
+    Args:
+        trust: Packages (or modules) whose classes and functions the text may name, such as `("torch", "my_models")`.
+        aliases: Former names and their successors: `{"old.module:Conv": "new.module:Conv"}`.
+        resolve_names: False reads the program without importing anything: it can be walked, compared, printed and
+            edited, but not built. Use this to look at files from strangers.
+        max_bytes: Refuse longer texts.
+
+    Raises: LoadError naming the place, if the text is corrupt, too large or too deep, repeats a key, names
+        something outside `trust` or unknown, is of a newer format, or holds values that do not fit their fields.
+    """
+    if len(text) > max_bytes:
+        raise LoadError(f"saved program must be at most {max_bytes} bytes, got {len(text)}. Raise max_bytes if it is yours")
+    try:
+        document = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError:
+        raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep, at character {_too_deep(text)}") from None
+    except json.JSONDecodeError as error:
+        raise LoadError(f"saved program is not valid JSON: {error}") from None
+    except UnicodeDecodeError as error:
+        raise LoadError(f"saved program must be UTF-8 text: {error}") from None
+    except ValueError as error:
+        raise LoadError(f"saved program holds an unreadable number: {error}") from None
+    if not isinstance(document, dict) or isinstance(document, _Repeated) or document.keys() != {"heuretic", "program"}:
+        raise LoadError('saved program must be of the form {"heuretic": 1, "program": ...}, got ' + brief(document))
+    if document["heuretic"] != FORMAT or isinstance(document["heuretic"], bool):
+        raise LoadError(f"saved program has format {brief(document['heuretic'])}; this version reads format {FORMAT}. Try upgrading heuretic")
+    reader = _Reader((*DEFAULT_TRUST, *map(module_name, trust)), dict(aliases or {}), resolve_names)
+    return reader.read(document["program"], ())
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        return _Repeated({repeated: None})
+    return result
+
+
+def _no_constant(token: str) -> NoReturn:
+    raise ValueError(f"{token} (infinities are written {{'$float': 'inf'}}, NaN is not allowed)")
+
+
+def _too_deep(text: str | bytes) -> int:
+    """Return the position of the bracket that opens one level too many. Only run on texts known to be too deep."""
+    depth, inside, escaped = 0, False, False
+    decoded = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    for at, char in enumerate(decoded):
+        if inside:
+            inside = char != '"' or escaped
+            escaped = char == "\\" and not escaped
+        elif char == '"':
+            inside, escaped = True, False
+        elif char in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return at
+        elif char in "]}":
+            depth -= 1
+    return len(decoded)
+
+
+class _Reader:
+    def __init__(self, trust: tuple[str, ...], aliases: dict[str, str], resolve_names: bool) -> None:
+        self.trust, self.aliases, self.resolve_names = trust, aliases, resolve_names
+        self.known: dict[str, Any] = {}
+
+    def read(self, value: Any, at: tuple[Key, ...]) -> Any:
+        if value.__class__ in SCALARS:
+            return value
+        if len(at) > MAX_DEPTH:
+            raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep at {str(Path(at[:6]))}...")
+        if value.__class__ is list:
+            return tuple([item if item.__class__ in SCALARS else self.read(item, (*at, i)) for i, item in enumerate(value)])
+        if value.__class__ is _Repeated:
+            raise self.error(at, f"key {next(iter(value))!r} stands twice")
+        special = next((key for key in value if key.startswith("$")), None)
+        if special is None:
+            return FrozenDict({key: self.read(item, (*at, key)) for key, item in value.items()})
+        method = {"$type": self.read_type, "$call": self.read_call}.get(special)
+        if method:
+            return method(value, at)
+        return self.read_leaf(special, value, at)
+
+    def read_leaf(self, special: str, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
+        content = value[special]
+        if special == "$float" and len(value) == 1 and content in ("inf", "-inf"):
+            return float(content)
+        if special == "$ref" and len(value) == 1:
+            found = self.name(content, at, "$ref")
+            try:
+                return freeze(found)
+            except InvalidField as error:
+                raise self.error(at, f"{content!r}: {error}") from None
+        if special == "$enum" and value.keys() == {"$enum", "name"}:
+            kind = self.name(content, at, "$enum")
+            if isinstance(kind, Name):
+                return Name(f"{kind}.{value['name']}", "$ref")
+            if not (isinstance(kind, type) and issubclass(kind, Enum)) or value["name"] not in kind.__members__:
+                raise self.error(at, f"{content!r} has no member {brief(value['name'])}")
+            return kind[value["name"]]
+        if special == "$map" and len(value) == 1 and isinstance(content, list):
+            pairs: dict[str, Any] = {}
+            for i, pair in enumerate(content):
+                if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)) or pair[0] in pairs:
+                    raise self.error((*at, i), "$map must be a list of [name, value] without repetition")
+                pairs[pair[0]] = self.read(pair[1], (*at, pair[0]))
+            return FrozenDict(pairs)
+        raise self.error(at, f"unknown or malformed {special!r}")
+
+    def read_type(self, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
+        cls = self.name(value["$type"], at, "$type")
+        given = {k: v if v.__class__ in SCALARS else self.read(v, (*at, k)) for k, v in value.items() if k != "$type"}
+        if isinstance(cls, Name):
+            return self.unresolved(cls, given, at)
+        if not (isinstance(cls, type) and issubclass(cls, Symbolic)):
+            raise self.error(at, f"{value['$type']!r} is not a Symbolic class")
+        for name in given.keys() - cls.__fields__.keys():
+            current = next((f.name for f in cls.__fields__.values() if name in f.aliases), None)
+            if current is None or current in given:
+                close = get_close_matches(name, list(cls.__fields__), 1)
+                hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(cls.__fields__)}."
+                raise self.error(at, f"{cls.__name__} has no field {name!r}. {hint}")
+            given[current] = given.pop(name)
+        missing = [f.name for f in cls.__fields__.values() if not f.optional and f.name not in given]
+        if missing:
+            raise self.error(at, f"{cls.__name__} needs {', '.join(missing)}")
+        try:
+            return cls(**given)
+        except InvalidField as error:
+            raise self.error((*at, *error.path), f"expected {error.expected}, got {brief(error.got)}") from None
+        except ValueError as error:
+            raise self.error(at, f"{cls.__name__}: {error}") from error
+
+    def read_call(self, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
+        target = self.name(value["$call"], at, "$call")
+        if not callable(target) and not isinstance(target, Name):
+            raise self.error(at, f"{value['$call']!r} cannot be called")
+        rest = value.get("$args", [])
+        if not isinstance(rest, list):
+            raise self.error(at, f"$args must be a list, got {brief(rest)}")
+        given: dict[Key, Any] = {}
+        for key, item in value.items():
+            if key == "$args":
+                given.update({i: self.read(child, (*at, i)) for i, child in enumerate(rest)})
+            elif key != "$call":
+                given[key] = self.read(item, (*at, key))
+        call = Call(target, (), ())
+        try:
+            return call.__with__(given) if given else call
+        except InvalidField as error:
+            raise self.error((*at, *error.path), error.expected) from None
+
+    def unresolved(self, name: Name, given: dict[str, Any], at: tuple[Key, ...]) -> Any:
+        return Call(name, tuple(given), tuple(given.values()))
+
+    def name(self, name: Any, at: tuple[Key, ...], kind: str) -> Any:
+        if not isinstance(name, str):
+            raise self.error(at, f"a name must be a string, got {brief(name)}")
+        if not self.resolve_names:
+            return Name(name, kind)
+        if name not in self.known:
+            try:
+                self.known[name] = resolve(self.aliases.get(name, name), self.trust)
+            except LoadError as error:
+                raise self.error(at, str(error)) from None
+        return self.known[name]
+
+    def error(self, at: tuple[Key, ...], message: str) -> LoadError:
+        return LoadError(f"saved program at {str(Path(at)) or 'the root'}: {message}")
+
+

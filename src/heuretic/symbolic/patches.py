@@ -1,0 +1,345 @@
+"""Patches: named, typed, parameterised sets of rules that rewrite programs whose author never heard of them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar, Union, cast
+from urllib.parse import quote, unquote
+
+from heuretic.symbolic.adapters import Adapter, adapter_for
+from heuretic.symbolic.catalog import published
+from heuretic.symbolic.diffs import Change
+from heuretic.symbolic.display import title
+from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief
+from heuretic.symbolic.nodes import Symbolic, checks_of
+from heuretic.symbolic.paths import Path
+from heuretic.symbolic.trees import is_call_of
+from heuretic.symbolic.values import SCALARS, FrozenDict, Node, children, freeze
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def rule(function: F | None = None, *, on: str | tuple[str, ...] = ()) -> F | Any:
+    """Mark a method of a `Patch` as a rule for the nodes of the type that its argument is annotated with.
+
+    The method gets the node (and, if it takes a second argument, its `Path`) and returns what shall stand in its
+    place: the node itself for "no change", an edited one (`hr.replace(node, kernel=3)`), or another program.
+    The node is a symbolic call or a built object; both read alike (`node.out_channels`).
+
+    Args:
+        on: Names of further classes, `package.module:Class`, for packages that need not be installed.
+    """
+
+    def mark(marked: F) -> F:
+        marked.__rule_on__ = (on,) if isinstance(on, str) else on  # type: ignore[attr-defined]
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One rule, ready to be tried on nodes."""
+
+    function: Callable[..., Any]
+    classes: tuple[type, ...]
+    names: tuple[str, ...]
+    takes_path: bool
+
+    def distance(self, node: Any) -> int | None:
+        """Return how many base classes lie between the node's class and the rule's, or None if it does not match."""
+        target = node.__target__ if is_call_of(node, (object,)) else type(node)
+        best = None
+        for steps, base in enumerate(target.__mro__):
+            if base in self.classes or f"{base.__module__}:{base.__qualname__}" in self.names:
+                best = steps
+                break
+        return best
+
+    def __call__(self, node: Any, path: Path) -> Any:
+        result = self.function(node, path) if self.takes_path else self.function(node)
+        if result is None:
+            raise PatchError(f"rule {self.function.__qualname__} must return a node (its argument for no change), got None at {path or 'the root'}")
+        return result
+
+    @property
+    def sought(self) -> list[str]:
+        return [c.__name__ for c in self.classes] + [n.partition(":")[2] for n in self.names]
+
+
+def _make_rule(function: Callable[..., Any], names: tuple[str, ...] = ()) -> _Rule:
+    try:
+        hints = typing.get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+    except (NameError, ValueError) as error:
+        raise PatchError(f"rule {function!r}: cannot read its annotations: {error}") from None
+    if not parameters:
+        raise PatchError(f"rule {function.__qualname__} must take a node")
+    annotation = hints.get(parameters[0])
+    options = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    classes = tuple(o for o in options if isinstance(o, type))
+    if not classes and not names:
+        raise PatchError(f"rule {function.__qualname__} must annotate {parameters[0]!r} with the class it is for, got {annotation!r}")
+    return _Rule(function, classes, names, len(parameters) > 1)
+
+
+class Patch(Symbolic):
+    """Base of patches: fields are the parameters, methods marked `@hr.rule` the rules.
+
+        class WiderKernels(hr.Patch):
+            "Use larger kernels in every convolution."
+            size: int = hr.field(default=5, ge=1)
+
+            @hr.rule
+            def convolution(self, node: nn.Conv2d) -> nn.Conv2d:
+                return hr.replace(node, kernel_size=self.size)
+
+    Patches are values: they compare, save, and take open choices as parameters like any program. `a | b` is the
+    patch that applies a, then b.
+    """
+
+    #: The name in addresses. Defaults to the class name in kebab-case.
+    name: ClassVar[str] = ""
+
+    def __or__(self, other: Patch) -> Patch:
+        return Chain((*_parts(self), *_parts(other)))
+
+    @property
+    def address(self) -> str:
+        """The patch as text, `name?param=value&...`, which `patch_at` reads back."""
+        return " | ".join(_address(part) for part in _parts(self))
+
+
+class Chain(Patch):
+    """Patches applied one after the other. Made by `a | b`."""
+
+    patches: tuple[Patch, ...]
+
+
+def _parts(patch: Patch) -> tuple[Patch, ...]:
+    return patch.patches if isinstance(patch, Chain) else (patch,)
+
+
+def patch_name(patch: type[Patch] | Patch) -> str:
+    """Return the name of a patch as addresses use it."""
+    cls = patch if isinstance(patch, type) else type(patch)
+    return cls.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+def _address(patch: Patch) -> str:
+    given = []
+    for name, spec in type(patch).__fields__.items():
+        value = getattr(patch, name)
+        if not (spec.optional and value == spec.default):
+            given.append(f"{name}={quote(_parameter_text(value), safe='[]{},:')}")
+    return patch_name(patch) + ("?" + "&".join(given) if given else "")
+
+
+def _parameter_text(value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+        return json.dumps(value)  # quoted, or it would be read as a number, list, ...
+    return json.dumps(value)
+
+
+def patch_at(address: str) -> Patch:
+    """Return the patch at an address such as `primer?power=2` or `my_package.patches:WiderKernels?size=7`.
+
+    A value is JSON where it reads as JSON and fits the parameter, else a string; characters that addresses use
+    (`&`, `?`, `%`, spaces) are percent-encoded. A plain name is looked up among the ideas that installed packages
+    publish; a name with a colon is imported.
+
+    Raises: PatchError if there is no such patch or a parameter is unknown, repeated or does not fit.
+    """
+    name, _, query = address.strip().partition("?")
+    cls = _patch_class(name.strip())
+    given: dict[str, Any] = {}
+    for item in query.split("&") if query else ():
+        key, equals, text = item.partition("=")
+        key, text = unquote(key), unquote(text)
+        spec = cls.__fields__.get(key)
+        if not equals or spec is None:
+            known = ", ".join(f"{f}={s.default!r}" if s.optional else f for f, s in cls.__fields__.items()) or "none"
+            raise PatchError(f"{name} has no parameter {key!r} in {address!r}; it has {known}")
+        if key in given:
+            raise PatchError(f"{key} must be given once, got it twice in {address!r}")
+        given[key] = _fitting(cls, key, text, address)
+    try:
+        return cls(**given)
+    except (InvalidField, TypeError, ValueError) as error:
+        raise PatchError(f"{address!r}: {error}") from None
+
+
+def _fitting(cls: type[Patch], key: str, text: str, address: str) -> Any:
+    check = checks_of(cls)[key]
+    try:
+        return check(json.loads(text))
+    except (ValueError, InvalidField):
+        try:
+            return check(text)
+        except InvalidField as error:
+            raise PatchError(f"{address!r}: {key} must be {error.expected}, got {text!r}") from None
+
+
+def _patch_class(name: str) -> type[Patch]:
+    if ":" in name:
+        module, _, qualname = name.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in qualname.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise PatchError(f"no patch at {name!r}: {error}") from None
+    else:
+        found = getattr(published(name), "patch", None)
+        if found is None:
+            raise PatchError(f"{name!r} is in the catalogue but is not a patch. Try: heuretic ideas {name}")
+    if not (isinstance(found, type) and issubclass(found, Patch)):
+        raise PatchError(f"{name!r} must name a Patch class, got {brief(found)}")
+    return found
+
+
+PatchLike = Patch | str | Callable[..., Any]
+
+
+def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: list[Change] | None = None) -> T:
+    """Return `program` with the patches applied, in the order given.
+
+    Works on programs and on built objects of any framework with an adapter (such as `torch.nn.Module`), which are
+    copied first, weights included: the one given is never touched. Nodes are visited children first; what a rule
+    returns is not visited again. Of several rules that match, the one for the most derived class is used.
+
+    Args:
+        patches: Patches, addresses, or single rules: functions of one node, annotated with its class.
+        allow_empty: Let a patch pass that changes nothing. Normally that is an error, because a silent no-op makes
+            every later comparison false.
+        changes: A list to which every change is added.
+
+    Raises: PatchError if a patch is unknown, ill-formed, or changed nothing.
+    """
+    seen: list[Change] = changes if changes is not None else []
+    adapter = None if isinstance(program, Node | tuple | FrozenDict) else adapter_for(program)
+    if adapter is None and not isinstance(program, Node | tuple | list | dict):
+        raise PatchError(
+            f"apply needs a program or an object of a known framework, got {brief(program)}. "
+            f"Try hr.sym(...), or install the package that adapts it"
+        )
+    result: Any = freeze(program) if adapter is None else adapter.copy(program)
+    for patch in [_as_patch(p) for p in patches]:
+        for part in _parts(patch) if isinstance(patch, Patch) else (patch,):
+            rules = _rules(part)
+            before = len(seen)
+            visited = [0]
+            if adapter is None:
+                result = _rewrite(result, (), rules, seen, visited)
+            else:
+                result = _rewrite_foreign(result, rules, seen, visited, adapter)
+            if len(seen) == before and not allow_empty:
+                sought = ", ".join(dict.fromkeys(name for r in rules for name in r.sought)) or "nothing (it has no rules)"
+                raise PatchError(
+                    f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for {sought}. "
+                    f"Pass allow_empty=True if that is meant"
+                )
+    return cast(T, result)
+
+
+def _label(part: Any) -> str:
+    return patch_name(part) if isinstance(part, Patch) else getattr(part, "__qualname__", repr(part))
+
+
+def _as_patch(patch: PatchLike) -> Patch | Callable[..., Any]:
+    if isinstance(patch, str):
+        parts = [patch_at(address) for address in patch.split(" | ")]
+        return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+    if isinstance(patch, Patch) or inspect.isfunction(patch) or inspect.ismethod(patch):
+        return patch
+    raise PatchError(f"a patch must be a Patch, an address or a rule function, got {brief(patch)}")
+
+
+def _rules(patch: Patch | Callable[..., Any]) -> list[_Rule]:
+    if not isinstance(patch, Patch):
+        return [_make_rule(patch, getattr(patch, "__rule_on__", ()))]
+    found: dict[str, Any] = {}
+    for cls in reversed(type(patch).__mro__):
+        found.update({n: f for n, f in vars(cls).items() if hasattr(f, "__rule_on__")})
+    return [_make_rule(getattr(patch, name), function.__rule_on__) for name, function in found.items()]
+
+
+def _best(rules: list[_Rule], node: Any) -> _Rule | None:
+    matches = [(distance, i) for i, r in enumerate(rules) if (distance := r.distance(node)) is not None]
+    return rules[min(matches)[1]] if matches else None
+
+
+def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[Change], visited: list[int]) -> Any:
+    edits: dict[Key, Any] = {}
+    for key, child in children(value):
+        if child.__class__ in SCALARS:
+            continue
+        new = _rewrite(child, (*at, key), rules, changes, visited)
+        if new is not child:
+            edits[key] = new
+    if edits:
+        if isinstance(value, Node):
+            try:
+                value = value.__with__(edits)
+            except InvalidField as error:
+                raise error.under(*at) from None
+        elif value.__class__ is tuple:
+            value = tuple(edits.get(i, item) for i, item in enumerate(value))
+        else:
+            value = FrozenDict({key: edits.get(key, item) for key, item in value.items()})
+    if not isinstance(value, Node):
+        return value
+    visited[0] += 1
+    chosen = _best(rules, value)
+    if chosen is None:
+        return value
+    new = freeze(chosen(value, Path(at)))
+    if new is not value and new != value:
+        changes.append(Change(Path(at), value, new))
+        return new
+    return value
+
+
+def _rewrite_foreign(
+    root: Any, rules: list[_Rule], changes: list[Change], visited: list[int], adapter: Adapter
+) -> Any:
+    """Rewrite a foreign tree in place; the caller made it a copy, so an error in a rule harms nothing."""
+    memo: dict[int, tuple[Any, Any]] = {}
+
+    def visit(node: Any, at: tuple[Key, ...]) -> Any:
+        if id(node) in memo:  # a part that stands in two places is replaced by one new part in both
+            return memo[id(node)][1]
+        visited[0] += 1
+        for key, child in list(adapter.children(node)):
+            new = visit(child, (*at, key))
+            if new is not child:
+                adapter.assign(node, key, new)
+        chosen = _best(rules, node)
+        result = node
+        if chosen is not None:
+            returned = chosen(node, Path(at))
+            if returned is not node:
+                result = adapter.fit(node, returned)
+                changes.append(Change(Path(at), node, result))
+        memo[id(node)] = (node, result)  # the node is kept so that its id stays taken
+        return result
+
+    return visit(root, ())
+
+
+def rules_of(patch: Patch) -> Iterator[str]:
+    """Yield the names of the classes that a patch looks for."""
+    for each in _rules(patch):
+        yield from each.sought

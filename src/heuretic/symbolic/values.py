@@ -1,0 +1,173 @@
+"""What may stand in a tree: leaves, immutable containers, nodes, and placeholders for open choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, NoReturn
+
+from heuretic.symbolic.errors import FrozenError, InvalidField, Key
+from heuretic.symbolic.names import is_reference, name_of
+
+SCALARS = frozenset((type(None), bool, int, float, str))
+LEAF = "a scalar, string, None, enum, dtype, importable function or class, a program, or a list or mapping of these"
+
+
+class FrozenDict(dict[str, Any]):
+    """An immutable, hashable mapping from names to values. Order counts: `{a, b} != {b, a}`.
+
+    Order counts because it can decide what is built (the layers of `nn.Sequential(OrderedDict(...))`).
+    """
+
+    __slots__ = ()
+
+    def _frozen(self, *_: Any, **__: Any) -> NoReturn:
+        raise FrozenError("a mapping inside a program cannot be edited in place. Try hr.replace(tree, {path: value})")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _frozen
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dict) and dict.__eq__(self, other) and list(self) == list(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict:
+        return self
+
+
+class Node:
+    """What `Symbolic` objects and symbolic calls have in common. Not for subclassing by users."""
+
+    __slots__ = ("__digest__", "__weakref__")
+
+    def __items__(self) -> Iterator[tuple[Key, Any]]:
+        """Yield the children, leaves included, in order."""
+        raise NotImplementedError
+
+    def __with__(self, changes: Mapping[Key, Any]) -> Node:
+        """Return a node in which `changes` are made and checked; all else is shared."""
+        raise NotImplementedError
+
+    def __head__(self) -> str:
+        """Return the importable name of the class or of the callable."""
+        raise NotImplementedError
+
+    def __hash__(self) -> int:
+        from heuretic.symbolic.digests import digest_bytes
+
+        return int.from_bytes(digest_bytes(self)[:8], "little")
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Node:
+        return self
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        from heuretic.symbolic.display import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from heuretic.symbolic.display import html
+
+        return html(self)
+
+
+class Open:
+    """A value that is not decided yet. `search.choices` has the kinds; the core only has to let them pass."""
+
+    __slots__ = ()
+
+    def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Any:
+        """Return this placeholder with every value it can take passed through `check`.
+
+        `wanted` is the class of number that the field is annotated with, if any.
+
+        Raises: InvalidField if one of the values does not fit.
+        """
+        raise NotImplementedError
+
+
+def freeze(value: Any) -> Any:
+    """Return `value` as an immutable leaf or container; nodes and placeholders pass as they are.
+
+    Raises: InvalidField, with the path inside `value`, for anything that cannot be saved and compared.
+    """
+    kind = value.__class__
+    if kind in SCALARS:
+        if kind is float:
+            return check_float(value)
+        return value
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, Enum):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple([_under(i, item) for i, item in enumerate(value)])
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidField("mapping keys of type str", key)
+        return FrozenDict({str(key): _under(key, item) for key, item in value.items()})
+    if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
+        return freeze(value.item())
+    for scalar in (bool, int, float, str):
+        if isinstance(value, scalar):  # a subclass: keep the plain value, which is what is compared and saved
+            return scalar(value)
+    if is_reference(value):
+        name_of(value)
+        return value
+    raise InvalidField(LEAF, value)
+
+
+def check_float(value: float) -> float:
+    """Return `value`, with -0.0 as 0.0 (they compare equal, so they must hash equal); NaN is refused."""
+    if value != value:
+        raise InvalidField("a number (NaN is not equal to itself, so programs with it cannot be compared)", value)
+    return value + 0.0
+
+
+def _under(key: Key, item: Any) -> Any:
+    try:
+        return freeze(item)
+    except InvalidField as error:
+        raise error.under(key) from None
+    except RecursionError:
+        raise InvalidField("a value without cycles and nested less than 200 deep", ...) from None
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two frozen values are equal *and* of equal type: 1, 1.0 and True are three different values."""
+    kind = a.__class__
+    if kind is not b.__class__:
+        return False
+    if kind is tuple:
+        return len(a) == len(b) and all(map(same, a, b))
+    if kind is FrozenDict:
+        return list(a) == list(b) and all(map(same, a.values(), b.values()))
+    return bool(a == b)
+
+
+def children(value: Any) -> Iterator[tuple[Key, Any]]:
+    """Yield (key, child) of a node or container, leaves included; nothing for a leaf."""
+    if isinstance(value, Node):
+        return value.__items__()
+    if value.__class__ is tuple:
+        return iter(enumerate(value))
+    if isinstance(value, FrozenDict):
+        return iter(value.items())
+    return iter(())
