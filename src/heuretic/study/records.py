@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from heuretic.search import Genome, Result
 
 State = Literal["finished", "failed", "pruned"]
+Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class TrialRecord:
         digest: Digest of the complete program, 32 hexadecimal digits.
         values: The metrics that the evaluation returned, by name.
         costs: Computed costs of the limits, by name.
-        score: The objective, negated if it is minimised (higher is better); None unless finished or pruned with a value.
+        score: The objective, negated if it is minimised (higher is better); None unless finished.
         violation: By how much measured limits are exceeded, relative to them; 0 if all hold.
         parents: Numbers of the trials it was made from. origin: start, sample, mutation, crossover, ...
         seed: The seed that the evaluation was given.
@@ -57,24 +58,32 @@ class TrialRecord:
         return Result(self.number, self.genome, self.score, self.violation)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winner(TrialRecord):
+    """The best trial, with its program."""
+
+    program: Any
+
+
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """What a study was asked to do. All texts are JSON of `hr.dumps`, so nothing is run by reading them.
+    """What a study was asked to do. Programs are JSON texts of `hr.dumps`, so reading them runs nothing.
 
     Attributes:
-        id: Key in its store. name: Unique in its store.
-        program: The open program it started from. spaces: The programs as choices were added, first to last.
+        name: Unique in its store.
+        program: The open program; start: the complete program that is evaluated first, or "" if there is none.
         algorithm, limits: Their descriptions. evaluate: Importable name of the evaluation.
-        objective: Name of the metric. direction: maximize or minimize.
-        seed: The study's seed. created: Unix time.
+        objective: Name of the metric that decides. direction: Whether more or less of it is better.
+        seed: The study's seed. created: Unix time in seconds.
     """
 
-    id: int
     name: str
+    program: str
+    start: str
     algorithm: str
     limits: str
     evaluate: str
     objective: str
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     seed: int
     created: float

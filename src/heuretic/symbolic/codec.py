@@ -23,6 +23,8 @@ from heuretic.symbolic.values import SCALARS, FrozenDict, Node, freeze
 
 FORMAT = 1
 MAX_DEPTH = 400
+#: Names that are resolved even when others are not: choices are part of the language that programs are written in.
+_VOCABULARY = "heuretic.search.choices:"
 
 
 def dumps(program: Any, *, indent: int | None = None) -> str:
@@ -90,7 +92,7 @@ def loads(
     Args:
         trust: Packages (or modules) whose classes and functions the text may name, such as `("torch", "my_models")`.
         aliases: Former names and their successors: `{"old.module:Conv": "new.module:Conv"}`.
-        resolve_names: False reads the program without importing anything: it can be walked, compared, printed and
+        resolve_names: False reads the program without importing anything it names: it can be walked, compared, printed and
             edited, but not built. Use this to look at files from strangers.
         max_bytes: Refuse longer texts.
 
@@ -246,7 +248,7 @@ class _Reader:
     def name(self, name: Any, at: tuple[Key, ...], kind: str) -> Any:
         if not isinstance(name, str):
             raise self.error(at, f"a name must be a string, got {brief(name)}")
-        if not self.resolve_names:
+        if not self.resolve_names and not name.startswith(_VOCABULARY):
             return Name(name, kind)
         if name not in self.known:
             try:

@@ -1,0 +1,57 @@
+"""Finding what a user names on the command line: Python files and the objects in them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from heuretic.symbolic import loads
+
+
+class UsageError(ValueError):
+    """What was asked for on the command line cannot be found or makes no sense."""
+
+
+def load_module(file: Path) -> ModuleType:
+    """Import a user's Python file under its own name, as worker processes will.
+
+    Raises: UsageError if there is no such file or its name cannot be imported.
+    """
+    if not file.is_file():
+        raise UsageError(f"no file {file}")
+    if file.suffix != ".py" or not file.stem.isidentifier():
+        raise UsageError(f"file must be a Python file with an importable name, got {file.name!r}")
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = importlib.import_module(file.stem)
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != file.resolve():
+        raise UsageError(f"{file.name} has the name of another module ({found or file.stem}). Rename it")
+    return module
+
+
+def load_object(place: str) -> Any:
+    """Return the object at `FILE.py:NAME`, `package.module:NAME`, or the program in a saved `FILE.json`.
+
+    A saved program is read without importing what it names.
+    """
+    if place.endswith(".json"):
+        path = Path(place)
+        if not path.is_file():
+            raise UsageError(f"no file {path}")
+        return loads(path.read_bytes(), resolve_names=False)
+    where, _, name = place.rpartition(":")
+    if not where or not name:
+        raise UsageError(f"object must be FILE.py:NAME, package.module:NAME or FILE.json, got {place!r}")
+    module = load_module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = ", ".join(n for n in vars(module) if not n.startswith("_"))[:200]
+            raise UsageError(f"{where} has no {name!r}; it has {public}")
+        found = getattr(found, part)
+    return found

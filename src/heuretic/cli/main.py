@@ -1,0 +1,201 @@
+"""The command `heuretic`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from heuretic import __version__
+from heuretic.cli.files import UsageError, load_module, load_object
+from heuretic.cli.study import study_app
+from heuretic.symbolic import PatchError
+
+app = typer.Typer(
+    help="Programs as values, published ideas as patches, and a search over everything left open.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(study_app, name="study")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"heuretic {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Programs as values, published ideas as patches, and a search over everything left open."""
+
+
+@app.command()
+def discover(
+    file: Annotated[Path, typer.Argument(help="Python file that defines `program` and `evaluate`, and optionally `settings`, a dict of arguments for hr.discover.")],
+    trials: Annotated[Optional[int], typer.Option(min=1, help="Trials in all, earlier runs included.")] = None,
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Decides everything random.")] = None,
+    store: Annotated[Optional[str], typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")] = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the study. Default: the file's name.")] = None,
+    engine: Annotated[Optional[Literal["inline", "processes"]], typer.Option(help="Where evaluations run.")] = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
+    time_s: Annotated[Optional[float], typer.Option("--time", min=0, help="Stop after so many seconds.")] = None,
+    target: Annotated[Optional[float], typer.Option(help="Stop when the objective reaches this.")] = None,
+    report: Annotated[Optional[Path], typer.Option(help="Write an HTML report to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search over everything that FILE's program leaves open. Run again to go on with a stopped study."""
+    from heuretic.study import Study
+    from heuretic.study import discover as run
+
+    module = load_module(file)
+    missing = [n for n in ("program", "evaluate") if not hasattr(module, n)]
+    if missing:
+        raise UsageError(f"{file} must define {' and '.join(missing)}")
+    given: dict[str, Any] = {"store": "sqlite:///heuretic.db", "name": file.stem, **getattr(module, "settings", {})}
+    flags = {
+        "trials": trials, "seed": seed, "store": store, "name": name, "workers": workers, "time_s": time_s,
+        "target": target, "engine": engine or ("processes" if workers else None),
+    }  # fmt: skip
+    given.update({key: value for key, value in flags.items() if value is not None})
+    if as_json:
+        given.setdefault("progress", False)
+    study: Study = run(module.program, module.evaluate, **given)
+    written = study.report(report) if report else None
+    if as_json:
+        from heuretic.cli.study import summary
+
+        print(json.dumps({**summary(study), "stopped": study.stopped, "report": written and str(written)}))
+    else:
+        from heuretic.cli.study import print_leaderboard
+
+        print_leaderboard(study, 5)
+        store_url = study.store.url
+        Console().print(f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True)
+        Console().print(f"Report: {written}" if written else f"Report: heuretic study report {study.name} --store {store_url}", soft_wrap=True)
+    if study.stopped == "interrupted":
+        raise typer.Exit(130)
+    if study.best is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ideas(
+    name: Annotated[Optional[str], typer.Argument(help="Show one idea in full.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the catalogue of published ideas, or show one."""
+    from heuretic.ideas import catalogue, idea
+
+    if name is not None:
+        found = idea(name)
+        print(json.dumps(found.as_dict(), indent=2)) if as_json else _show_idea(found)
+        return
+    listed = [idea(slug) for slug in catalogue()]
+    if as_json:
+        print(json.dumps([each.as_dict() for each in listed], indent=2))
+        return
+    table = Table("idea", "what it is", "patch", "check", box=None, header_style="bold")
+    for each in listed:
+        table.add_row(each.slug, each.title, "yes" if each.patch else "", "yes" if each.reproduce else "")
+    Console().print(table)
+
+
+def _show_idea(found: Any) -> None:
+    console = Console()
+    console.print(f"[bold]{found.title}[/] ({found.slug})\n{found.paper}\n\nClaim: {found.claim}\n", highlight=False)
+    console.print(found.usage, highlight=False, markup=False)
+    if found.patch:
+        for field in found.patch.__fields__.values():
+            default = f" = {field.default!r}" if field.optional else ""
+            console.print(f"  {field.name}{default}  {field.doc}", highlight=False, markup=False)
+
+
+@app.command()
+def patch(
+    target: Annotated[str, typer.Argument(metavar="FILE:OBJECT", help="FILE.py:NAME, package.module:NAME or a saved FILE.json.")],
+    patches: Annotated[list[str], typer.Option("--with", help="Address of a patch, such as 'primer' or 'name?param=value'. Repeatable.")],
+    show_diff: Annotated[bool, typer.Option("--diff", help="Show what changed instead of the whole program.")] = False,
+    out: Annotated[Optional[Path], typer.Option(help="Save the patched program as JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply published ideas to a program or model, and show what they change."""
+    from heuretic.symbolic import Change, apply, dumps
+
+    changes: list[Change] = []
+    patched = apply(load_object(target), *patches, changes=changes)
+    if out is not None:
+        out.write_text(dumps(patched, indent=1), encoding="utf-8")
+    if as_json:
+        print(json.dumps({"changes": [{"path": str(c.path), "before": repr(c.before), "after": repr(c.after)} for c in changes]}))
+    elif show_diff:
+        colours = {"+": "green", "-": "red", "~": "yellow"}
+        for line in map(str, changes):
+            Console().print(line, style=colours.get(line[0], ""), markup=False, highlight=False, soft_wrap=True)
+    else:
+        print(patched)
+    if out is not None and not as_json:
+        print(f"Saved to {out}")
+
+
+@app.command()
+def reproduce(
+    slug: Annotated[str, typer.Argument(help="The idea, as `heuretic ideas` lists it.")],
+    scale: Annotated[Literal["smoke", "small", "full"], typer.Option(help="Seconds, minutes on 2 cores, or hours on a GPU.")] = "smoke",
+    out: Annotated[Optional[Path], typer.Option(help="Folder for SLUG/SCALE.json. Default for small and full: results.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the headline claim of an idea's paper, and say plainly whether it held."""
+    from heuretic.ideas import idea, save
+
+    found = idea(slug)
+    if found.reproduce is None:
+        raise UsageError(f"{slug} has no check yet")
+    verdict = found.reproduce(scale=scale)
+    folder = out or (Path("results") if scale != "smoke" else None)
+    written = save(verdict, folder) if folder else None
+    if as_json:
+        print(json.dumps(verdict.as_dict()))
+        return
+    Console().print(f"[bold]{verdict.verdict}[/]: {verdict.reason}", highlight=False)
+    if written:
+        print(f"Written to {written}")
+
+
+def main() -> NoReturn:
+    """Run the command line; errors that a user can mend are one line, without a traceback."""
+    from heuretic.search import InfeasibleError
+    from heuretic.study import EngineError, StoreError
+    from heuretic.symbolic import InvalidField, LoadError, PathError
+
+    mendable = (UsageError, StoreError, EngineError, InfeasibleError, PatchError, LoadError, PathError, InvalidField)
+    try:
+        app()
+    except mendable as error:
+        Console(stderr=True).print(f"[red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        for note in getattr(error, "__notes__", []):
+            print(f"  {note}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _escaped(error: Exception) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))

@@ -1,0 +1,140 @@
+"""`heuretic study`: look at what studies left behind. Nothing that a store names is imported or run."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from heuretic.cli.files import UsageError
+from heuretic.study import Study, open_study
+from heuretic.study.store import open_store
+
+study_app = typer.Typer(help="List, show, report and export studies.", no_args_is_help=True)
+
+Store = Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where studies live.")]
+Name = Annotated[Optional[str], typer.Argument(help="The study; may be left out if there is only one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
+DEFAULT_STORE = "sqlite:///heuretic.db"
+
+
+@study_app.command("list")
+def list_studies(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
+    """List the studies in a store."""
+    names = _open(store, None, only_names=True)
+    studies = [Study(open_store(store), name) for name in names]
+    if as_json:
+        print(json.dumps([summary(study) for study in studies]))
+        return
+    table = Table("study", "trials", "best", "objective", "started", box=None, header_style="bold")
+    for study in studies:
+        best = study.best
+        table.add_row(
+            study.name, str(sum(study.counts.values())), f"{best.values[study.objective]:.6g}" if best else "-",
+            f"{study.direction} {study.objective}", datetime.fromtimestamp(study.created).strftime("%Y-%m-%d %H:%M"),
+        )  # fmt: skip
+    Console().print(table)
+
+
+@study_app.command()
+def show(
+    name: Name = None, store: Store = DEFAULT_STORE,
+    top: Annotated[int, typer.Option(min=1, help="How many trials to list.")] = 10, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show a study: its settings, its best trials and what the winner changed."""
+    study = _open(store, name)
+    if as_json:
+        print(json.dumps(summary(study)))
+        return
+    console = Console()
+    console.print(f"[bold]{study.name}[/]  {study.direction} {study.objective}  seed {study.seed}", highlight=False)
+    console.print(f"algorithm {study.algorithm}", highlight=False, markup=False)
+    for limit in study.limits:
+        console.print(f"limit {limit!r}", highlight=False, markup=False)
+    print_leaderboard(study, top)
+    if study.best is not None and study.start is not None:
+        console.print("\nThe winner against the starting program:", highlight=False)
+        console.print(study.diff())
+
+
+@study_app.command()
+def report(
+    name: Name = None, store: Store = DEFAULT_STORE,
+    out: Annotated[Optional[Path], typer.Option(help="Default: NAME.html")] = None,
+) -> None:  # fmt: skip
+    """Write a self-contained HTML report."""
+    study = _open(store, name)
+    print(study.report(out or Path(f"{study.name}.html")))
+
+
+@study_app.command()
+def export(
+    name: Name = None, store: Store = DEFAULT_STORE,
+    kind: Annotated[Literal["csv", "parquet", "json"], typer.Option("--format", help="Kind of file.")] = "csv",
+    out: Annotated[Optional[Path], typer.Option(help="Default: NAME.FORMAT")] = None,
+) -> None:  # fmt: skip
+    """Write all trials to a file, one row each."""
+    from heuretic.study.export import export as write
+
+    study = _open(store, name)
+    try:
+        print(write(study, out or Path(f"{study.name}.{kind}"), kind))
+    except ImportError as error:
+        raise UsageError(str(error)) from None
+
+
+def _open(store: str, name: str | None, only_names: bool = False) -> Any:
+    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///").partition("?")[0]).exists():
+        raise UsageError(f"no store at {store}. Name one with --store or HEURETIC_STORE")
+    return open_store(store).names() if only_names else open_study(store, name)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Return the facts of a study that scripts ask for."""
+    best = study.best
+    return {
+        "name": study.name, "store": study.store.url, "objective": study.objective, "direction": study.direction,
+        "seed": study.seed, "algorithm": study.algorithm, "counts": study.counts, "reused": study.reused,
+        "created": study.created,
+        "best": best and {
+            "number": best.number, "digest": best.digest, "values": dict(best.values), "costs": dict(best.costs),
+            "violation": best.violation, "choices": study.space(best.space).chosen(best.genome),
+        },
+    }  # fmt: skip
+
+
+def print_leaderboard(study: Study, count: int) -> None:
+    """Print the best trials as a table, best first, and how many failed."""
+    finished = sorted((t for t in study.store.trials(study.name) if t.score is not None), key=lambda t: t.result.rank, reverse=True)
+    shown = finished[:count]
+    costs = list(dict.fromkeys(name for t in shown for name in t.costs))
+    others = [n for n in dict.fromkeys(name for t in shown for name in t.values) if n != study.objective][:4]
+    table = Table("trial", study.objective, *others, *costs, "s", "choices", box=None, header_style="bold")
+    for trial in shown:
+        chosen = study.space(trial.space).chosen(trial.genome)
+        choices = "  ".join(f"{path.rsplit('.', 1)[-1]}={_short(value)}" for path, value in chosen.items())
+        table.add_row(
+            f"{trial.number}{'' if trial.violation == 0 else ' (breaks a limit)'}", f"{trial.values[study.objective]:.6g}",
+            *(_short(trial.values.get(n)) for n in others), *(_short(trial.costs.get(n)) for n in costs),
+            f"{trial.seconds:.2f}", choices,
+        )  # fmt: skip
+    Console().print(table)
+    counts = ", ".join(f"{number} {state}" for state, number in study.counts.items())
+    print(f"{counts or 'no trials'}; {study.reused} repeats not paid for")
+    if study.counts.get("failed"):
+        causes: dict[str, int] = {}
+        for trial in study.store.trials(study.name):
+            if trial.error:
+                cause = trial.error.strip().splitlines()[-1][:160]
+                causes[cause] = causes.get(cause, 0) + 1
+        for cause, number in sorted(causes.items(), key=lambda item: -item[1])[:5]:
+            Console().print(f"  failed {number}x: {cause}", markup=False, highlight=False)
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,174 @@
+"""Stores: where studies live. `Memory` here, SQL databases in `sql_store`; all keep the same promises.
+
+A trial and the state of the search after it are written in one transaction, so whenever a process is killed the
+store holds a moment of the run from which it can go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from heuretic.study.records import StudyRecord, TrialRecord
+
+RunState = dict[str, Any]
+
+
+class StoreError(RuntimeError):
+    """A store cannot be used, or a study in it is not what was asked for. Nothing was written."""
+
+
+class Conflict(StoreError):
+    """Another process advanced the same study in the meantime. Nothing was written."""
+
+
+class Store(Protocol):
+    """A place that holds studies by name."""
+
+    url: str
+
+    def create(self, study: StudyRecord) -> None:
+        """Add a study. Raises: StoreError if the name is taken."""
+        ...
+
+    def study(self, name: str) -> StudyRecord | None:
+        """Return a study, or None if there is none of this name."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of all studies, oldest first."""
+        ...
+
+    def add_space(self, name: str, program: str) -> int:
+        """Add a larger open program to a study; return its index (the original program has 0)."""
+        ...
+
+    def spaces(self, name: str) -> list[str]:
+        """Return the open programs of a study, first to last."""
+        ...
+
+    def environment(self, facts: Mapping[str, str]) -> int:
+        """Return the number under which these facts are known, adding them if they are new."""
+        ...
+
+    def environments(self) -> dict[int, dict[str, str]]:
+        """Return all known environments by number."""
+        ...
+
+    def commit(self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int) -> int:
+        """Write finished trials and the state of the run in one transaction; return the new revision.
+
+        Raises: Conflict if the study is no longer at `revision`.
+        """
+        ...
+
+    def state(self, name: str) -> tuple[RunState | None, int]:
+        """Return the state of the run (None before the first commit) and its revision."""
+        ...
+
+    def trials(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[TrialRecord]:
+        """Yield trials in order of number: all, or those with the given numbers."""
+        ...
+
+    def digests(self, name: str) -> Iterator[tuple[bytes, int]]:
+        """Yield (digest, number) of all trials."""
+        ...
+
+    def best(self, name: str) -> TrialRecord | None:
+        """Return the finished trial with the least violation and the highest score; of equals the first."""
+        ...
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return the number of trials by state."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. The store can be opened again."""
+        ...
+
+
+class Memory:
+    """A store in this process's memory; gone with it."""
+
+    url = "memory"
+
+    def __init__(self) -> None:
+        self._studies: dict[str, StudyRecord] = {}
+        self._spaces: dict[str, list[str]] = {}
+        self._trials: dict[str, dict[int, TrialRecord]] = {}
+        self._states: dict[str, tuple[RunState | None, int]] = {}
+        self._environments: dict[int, dict[str, str]] = {}
+
+    def create(self, study: StudyRecord) -> None:
+        if study.name in self._studies:
+            raise StoreError(f"study {study.name!r} exists already")
+        self._studies[study.name] = study
+        self._spaces[study.name], self._trials[study.name] = [study.program], {}
+        self._states[study.name] = (None, 0)
+
+    def study(self, name: str) -> StudyRecord | None:
+        return self._studies.get(name)
+
+    def names(self) -> list[str]:
+        return list(self._studies)
+
+    def add_space(self, name: str, program: str) -> int:
+        self._spaces[name].append(program)
+        return len(self._spaces[name]) - 1
+
+    def spaces(self, name: str) -> list[str]:
+        return list(self._spaces[name])
+
+    def environment(self, facts: Mapping[str, str]) -> int:
+        wanted = dict(facts)
+        number = next((n for n, known in self._environments.items() if known == wanted), len(self._environments) + 1)
+        self._environments[number] = wanted
+        return number
+
+    def environments(self) -> dict[int, dict[str, str]]:
+        return dict(self._environments)
+
+    def commit(self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int) -> int:
+        if self._states[name][1] != revision:
+            raise Conflict(f"study {name!r} was advanced by another run in the meantime")
+        self._trials[name].update((trial.number, trial) for trial in trials)
+        self._states[name] = (state, revision + 1)
+        return revision + 1
+
+    def state(self, name: str) -> tuple[RunState | None, int]:
+        return self._states[name]
+
+    def trials(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[TrialRecord]:
+        trials = self._trials[name]
+        wanted = trials if numbers is None else (n for n in numbers if n in trials)
+        return (trials[n] for n in sorted(wanted))
+
+    def digests(self, name: str) -> Iterator[tuple[bytes, int]]:
+        return ((bytes.fromhex(trial.digest), trial.number) for trial in self.trials(name))
+
+    def best(self, name: str) -> TrialRecord | None:
+        finished = [trial for trial in self._trials[name].values() if trial.score is not None]
+        return max(finished, key=lambda t: (t.result.rank, -t.number), default=None)
+
+    def counts(self, name: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for trial in self._trials[name].values():
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        return counts
+
+    def close(self) -> None:
+        pass
+
+
+def open_store(url: str | Store | None) -> Store:
+    """Return the store at `url`: None for memory, `sqlite:///file.db` for a file; a store passes as it is.
+
+    Raises: StoreError if the URL cannot be opened.
+    """
+    if url is None:
+        return Memory()
+    if not isinstance(url, str):
+        return url
+    from heuretic.study.sql_store import SqlStore  # imports SQLAlchemy
+
+    return SqlStore(url)

@@ -1,0 +1,200 @@
+"""One evaluation: what the user's function is given, and what comes back from it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import Any, TypeVar, cast
+
+from heuretic.search import Genome, Space, number, one_of, permutation, repeat, some_of
+from heuretic.symbolic import FrozenDict
+
+T = TypeVar("T")
+Evaluate = Callable[..., Any]
+
+
+class Pruned(Exception):
+    """Raised inside an evaluation to end it early; `Trial.report` raises it when the study's `prune` says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A candidate on its way to a worker."""
+
+    number: int
+    genome: Genome
+    digest: bytes
+    seed: int
+    parents: tuple[int, ...] = ()
+    origin: str = "sample"
+    space: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an evaluation gave. `met` holds choices first met while it ran (define-by-run), with their values."""
+
+    number: int
+    started: float
+    seconds: float = 0.0
+    returned: Any = None
+    pruned: bool = False
+    error: str | None = None
+    steps: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    met: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    worker: str = "main"
+
+
+def trial_seed(study_seed: int, trial_number: int) -> int:
+    """Return the seed of one trial, from 0 to 2**31 - 1: a function of the study's seed and the trial's number."""
+    return int.from_bytes(blake2b(b"%d:%d" % (study_seed, trial_number), digest_size=4).digest(), "little") >> 1
+
+
+class Trial:
+    """What an evaluation knows of its trial: number, seed, reporting, and choices met while it runs.
+
+    Attributes:
+        index: Position in the study. seed: Use it for everything random in the evaluation.
+        program: The complete program under evaluation (define-by-run: the mapping of choices known so far).
+    """
+
+    def __init__(
+        self, ticket: Ticket, program: Any, known: Mapping[str, Any], report: Callable[[int, int, dict[str, float]], bool]
+    ) -> None:
+        self.index, self.seed, self.program = ticket.number, ticket.seed, program
+        self._known, self._report = known, report
+        self.steps: list[tuple[int, dict[str, float]]] = []
+        self.met: dict[str, tuple[Any, Any]] = {}
+
+    def report(self, step: int, **metrics: float) -> None:
+        """Record metrics of a step (an epoch, say).
+
+        Raises: Pruned if the study's `prune` decides that going on is not worth it.
+        """
+        values = {name: _as_float(name, value) for name, value in metrics.items()}
+        self.steps.append((int(step), values))
+        if self._report(self.index, int(step), values):
+            raise Pruned(f"pruned at step {step}")
+
+    def one_of(self, name: str, *candidates: T) -> T:
+        """Choose one of the candidates; the choice becomes part of the study's space under `name`."""
+        return cast(T, self._choose(name, one_of(*candidates)))
+
+    def number(self, name: str, lo: float, hi: float, *, log: bool = False, step: float | None = None) -> Any:
+        """Choose a number, as `hr.number` describes it."""
+        return self._choose(name, number(lo, hi, log=log, step=step))
+
+    def some_of(self, name: str, candidates: Sequence[T], at_least: int, at_most: int | None = None) -> tuple[T, ...]:
+        """Choose some of the candidates."""
+        return cast(tuple[T, ...], self._choose(name, some_of(candidates, at_least, at_most)))
+
+    def permutation(self, name: str, items: Sequence[T]) -> tuple[T, ...]:
+        """Choose an order of the items."""
+        return cast(tuple[T, ...], self._choose(name, permutation(items)))
+
+    def repeat(self, name: str, item: T, at_least: int, at_most: int | None = None) -> tuple[T, ...]:
+        """Choose how many copies of an item, and whatever is open in each."""
+        return cast(tuple[T, ...], self._choose(name, repeat(item, at_least, at_most)))
+
+    def _choose(self, name: str, choice: Any) -> Any:
+        if not isinstance(self.program, FrozenDict):
+            raise TypeError("choices can be met while running only if discover was given no program")
+        known = self._known.get(name)
+        if name in self.met:
+            known, value = self.met[name]
+        elif known is not None:
+            value = self.program[name]
+        else:
+            space = Space(choice)
+            rng = Random(int.from_bytes(blake2b(f"{self.seed}:{name}".encode(), digest_size=8).digest(), "little"))
+            value = space.decode(space.sample(rng))
+            self.met[name] = (choice, value)
+            return value
+        if known != choice:
+            raise ValueError(f"choice {name!r} was first met as {known!r}, now as {choice!r}. Give each choice its own name")
+        return value
+
+
+class Evaluator:
+    """The user's function together with the spaces it is given programs from. Runs in whatever process it is sent to."""
+
+    def __init__(self, evaluate: Evaluate, programs: Sequence[Any], define_by_run: bool) -> None:
+        self.evaluate, self.define_by_run = evaluate, define_by_run
+        self.spaces = [Space(program) for program in programs]
+        self._takes_trial = not define_by_run and _takes_two(evaluate)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Evaluator, (self.evaluate, [space.program for space in self.spaces], self.define_by_run)
+
+    def add_space(self, space: Space) -> None:
+        """Make a larger space known."""
+        self.spaces.append(space)
+
+    def __call__(self, ticket: Ticket, report: Callable[[int, int, dict[str, float]], bool]) -> Outcome:
+        """Evaluate one candidate; what the user's function raises is returned as text, except KeyboardInterrupt."""
+        space = self.spaces[ticket.space]
+        outcome = Outcome(ticket.number, time.time())
+        clock = time.perf_counter()
+        trial: Trial | None = None
+        try:
+            program = space.decode(ticket.genome)
+            if self.define_by_run:
+                trial = Trial(ticket, program, space.program, report)
+                outcome.returned = self.evaluate(trial)
+            elif self._takes_trial:
+                trial = Trial(ticket, program, {}, report)
+                outcome.returned = self.evaluate(program, trial)
+            else:
+                outcome.returned = self.evaluate(program)
+        except Pruned:
+            outcome.pruned = True
+        except (Exception, SystemExit):
+            outcome.error = traceback.format_exc(limit=-12)[-8000:]
+        outcome.seconds = time.perf_counter() - clock
+        if trial is not None:
+            outcome.steps, outcome.met = trial.steps, trial.met
+        return outcome
+
+
+def metrics_of(returned: Any, objective: str) -> dict[str, float]:
+    """Return what an evaluation returned as metrics by name: a number is the objective.
+
+    Raises: TypeError or ValueError saying what was wrong.
+    """
+    if isinstance(returned, Mapping):
+        metrics = {str(name): _as_float(str(name), value) for name, value in returned.items()}
+    elif returned is None:
+        raise TypeError("evaluate must return a number or a mapping of numbers, got None. Is a return missing?")
+    else:
+        metrics = {objective: _as_float(objective, returned)}
+    if objective not in metrics:
+        raise ValueError(f"evaluate must return {objective!r}, got {', '.join(metrics) or 'nothing'}")
+    if not math.isfinite(metrics[objective]):
+        raise ValueError(f"{objective} must be finite, got {metrics[objective]}")
+    return metrics
+
+
+def _as_float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
+
+
+def _takes_two(evaluate: Evaluate) -> bool:
+    """Whether `evaluate` wants the trial as well as the program."""
+    try:
+        parameters = inspect.signature(evaluate).parameters.values()
+    except ValueError:
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters) >= 2
+
+
