@@ -40,6 +40,10 @@ class Adapter(Protocol):
         """Return a shallow copy of `node` with attributes changed; parts not named are shared."""
         ...
 
+    def finish(self, root: Any) -> None:
+        """Mend, in place, what parts of the tree derive from others; called once, when all patches are applied."""
+        ...
+
 
 @lru_cache(maxsize=1)
 def _published() -> dict[str, EntryPoint]:
