@@ -157,8 +157,10 @@ class Processes:
                 continue
             kind, content = message
             if kind == "outcome":
-                worker.ticket, worker.proven = None, True
+                worker.ticket = None
                 outcomes.append(content)
+            elif kind == "ready":
+                worker.ready = True
             elif kind == "report":
                 worker.pipe.send(self._report(*content))
             elif kind == "broken":
@@ -173,7 +175,7 @@ class Processes:
         worker.process.join(5)
         code = worker.process.exitcode
         cause = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        if not worker.proven and worker.ticket is None:
+        if not worker.ready:
             raise EngineError(
                 f"a worker process ended at its start ({cause}). If this is a script, put its main part under "
                 f"'if __name__ == \"__main__\":', because workers import it"
@@ -207,12 +209,12 @@ class Processes:
 
 
 class _Worker:
-    """A worker process as the engine sees it. `proven`: it has answered before."""
+    """A worker process as the engine sees it. `ready`: it has imported what it needs."""
 
     def __init__(self, process: Any, pipe: Connection, name: str) -> None:
         self.process, self.pipe, self.name = process, pipe, name
         self.ticket: Ticket | None = None
-        self.proven = False
+        self.ready = False
 
 
 def _work(pipe: Connection, name: str) -> None:
@@ -226,6 +228,7 @@ def _work(pipe: Connection, name: str) -> None:
     except Exception:
         pipe.send(("broken", traceback.format_exc()))
         return
+    pipe.send(("ready", None))
     sent: dict[str, str] = {}
 
     def report(number: int, step: int, metrics: dict[str, float]) -> bool:

@@ -240,10 +240,13 @@ class Run:
             self.search.tell([result])
 
     def _record(self, ticket: Ticket, outcome: Outcome) -> TrialRecord:
-        genome, program = ticket.genome, self.space.decode(ticket.genome) if not self.define_by_run else None
+        genome, digest, program = ticket.genome, ticket.digest, None
         if self.define_by_run:
-            program = {**self.spaces[ticket.space].decode(ticket.genome), **{name: value for name, (_, value) in outcome.met.items()}}
-            genome = self.space.encode({**self.space.decode(self.space.default()), **program})
+            chosen = {**self.spaces[ticket.space].decode(genome), **{k: value for k, (_, value) in outcome.met.items()}}
+            genome = self.space.encode({**self.space.decode(self.space.default()), **chosen})
+            program = self.space.decode(genome)
+            digest = digest_bytes(program)
+        elif self.limits:
             program = self.space.decode(genome)
         values: dict[str, float] = {}
         error, score, costs, violation = outcome.error, None, {}, 0.0
@@ -260,7 +263,7 @@ class Run:
             violation = total_violation(self.limits, {**values, **costs}) if error is None else 0.0
         return TrialRecord(
             number=ticket.number, state="failed" if error else "pruned" if outcome.pruned else "finished",
-            genome=genome, digest=digest_bytes(program).hex(), seed=ticket.seed, values=values, costs=costs,
+            genome=genome, digest=digest.hex(), seed=ticket.seed, values=values, costs=costs,
             score=score, violation=violation, parents=ticket.parents, origin=ticket.origin,
             steps=tuple(outcome.steps), started=outcome.started, seconds=outcome.seconds, worker=outcome.worker,
             environment=self._environment(outcome), space=self.space_index, error=error,

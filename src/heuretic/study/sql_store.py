@@ -238,11 +238,14 @@ _ADVANCE = (
     .values(revision=sa.bindparam("revision"), state=sa.bindparam("state"))
 )
 _JSON = ("genome", "values", "costs", "parents", "steps")
+_EMPTY = {"genome": "[]", "values": "{}", "costs": "{}", "parents": "[]", "steps": "[]"}
 
 
 def _row(key: int, trial: TrialRecord) -> dict[str, Any]:
     row = {name: getattr(trial, name) for name in TrialRecord.__dataclass_fields__}
-    row.update({name: json.dumps(row[name]) for name in _JSON})
+    for name in _JSON:
+        content = row[name]
+        row[name] = json.dumps(content) if content else _EMPTY[name]
     row["study_id"], row["digest"] = key, bytes.fromhex(trial.digest)
     return row
 

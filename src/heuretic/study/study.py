@@ -273,14 +273,14 @@ def discover(
     best = study.best
     if best is not None and best.score is not None and best.violation == 0:
         shown.best = (best.score, best.number)
-    evaluator = Evaluator(evaluate, [s.program for s in spaces], define_by_run)
+    evaluator = Evaluator(evaluate, spaces, define_by_run)
     running: Engine | None = None
     try:
         run.restore()
         if engine == "inline":
             running = Inline(evaluator, run.report)
         elif engine == "processes":
-            running = Processes(evaluator, run.report, workers or _cores())
+            running = Processes(evaluator, run.report, workers if workers is not None else _cores())
         else:
             raise ValueError(f"engine must be 'inline' or 'processes', got {engine!r}")
         run.go(running)

@@ -125,13 +125,13 @@ class Trial:
 class Evaluator:
     """The user's function together with the spaces it is given programs from. Runs in whatever process it is sent to."""
 
-    def __init__(self, evaluate: Evaluate, programs: Sequence[Any], define_by_run: bool) -> None:
+    def __init__(self, evaluate: Evaluate, spaces: Sequence[Space], define_by_run: bool) -> None:
         self.evaluate, self.define_by_run = evaluate, define_by_run
-        self.spaces = [Space(program) for program in programs]
+        self.spaces = list(spaces)
         self._takes_trial = not define_by_run and _takes_two(evaluate)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Evaluator, (self.evaluate, [space.program for space in self.spaces], self.define_by_run)
+        return _evaluator, (self.evaluate, [space.program for space in self.spaces], self.define_by_run)
 
     def add_space(self, space: Space) -> None:
         """Make a larger space known."""
@@ -161,6 +161,10 @@ class Evaluator:
         if trial is not None:
             outcome.steps, outcome.met = trial.steps, trial.met
         return outcome
+
+
+def _evaluator(evaluate: Evaluate, programs: Sequence[Any], define_by_run: bool) -> Evaluator:
+    return Evaluator(evaluate, [Space(program) for program in programs], define_by_run)
 
 
 def metrics_of(returned: Any, objective: str) -> dict[str, float]:
