@@ -107,14 +107,14 @@ PLANS: Mapping[Scale, Plan] = {
     "small": Plan(
         {"digits": (900, 300), "fashion-mnist": (10_000, 2_000)},
         {"digits": 30, "fashion-mnist": 6},
-        (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         (0.01, 0.1),
         (1, 2, 3, 4, 5),
     ),
     "full": Plan(
         {"digits": (900, 300), "fashion-mnist": (54_000, 6_000)},
         {"digits": 60, "fashion-mnist": 20},
-        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         (0.003, 0.01, 0.03, 0.1),
         tuple(range(1, 11)),
     ),

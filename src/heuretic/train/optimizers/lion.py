@@ -89,7 +89,7 @@ class Lion(Optimizer):
                 [p.grad for p in params if p.grad is not None],
                 [self.state[p]["exp_avg"] for p in params],
                 step=group["lr"] if group["maximize"] else -group["lr"],
-                keep=1.0 - group["lr"] * group["weight_decay"],
+                shrink=-group["lr"] * group["weight_decay"],
                 weight1=1.0 - beta1,
                 weight2=1.0 - beta2,
             )
@@ -97,30 +97,31 @@ class Lion(Optimizer):
 
 
 # Both paths round alike: the same operations in the same order. To maximise, the step is turned around rather than
-# the gradient, which the sign makes the same and which costs no copy.
+# the gradient, which the sign makes the same and which costs no copy. Decay is an addition because the scalar of a
+# foreach multiplication is rounded to bfloat16 first.
 
 
 def _update_all(
     params: list[Tensor], grads: list[Tensor], exp_avgs: list[Tensor], *,
-    step: float, keep: float, weight1: float, weight2: float,
+    step: float, shrink: float, weight1: float, weight2: float,
 ) -> None:  # fmt: skip
     directions = torch._foreach_lerp(exp_avgs, grads, weight1)  # pyright: ignore[reportPrivateImportUsage]
     torch._foreach_sign_(directions)  # pyright: ignore[reportPrivateImportUsage]
     torch._foreach_lerp_(exp_avgs, grads, weight2)  # pyright: ignore[reportPrivateImportUsage]
-    if keep != 1.0:
-        torch._foreach_mul_(params, keep)  # pyright: ignore[reportPrivateImportUsage]
+    if shrink:
+        torch._foreach_add_(params, params, alpha=shrink)  # pyright: ignore[reportPrivateImportUsage]
     torch._foreach_add_(params, directions, alpha=step)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _update_each(
     params: list[Tensor], grads: list[Tensor], exp_avgs: list[Tensor], *,
-    step: float, keep: float, weight1: float, weight2: float,
+    step: float, shrink: float, weight1: float, weight2: float,
 ) -> None:  # fmt: skip
     for p, grad, exp_avg in zip(params, grads, exp_avgs, strict=True):
         direction = torch.lerp(exp_avg, grad, weight1).sign_()
         exp_avg.lerp_(grad, weight2)
-        if keep != 1.0:
-            p.mul_(keep)
+        if shrink:
+            p.add_(p, alpha=shrink)
         p.add_(direction, alpha=step)
 
 
