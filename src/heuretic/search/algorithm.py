@@ -37,7 +37,9 @@ class Result:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """Sort key: evaluated before failed, less violation before more, then the higher score."""
-        return self.score is not None, -self.violation, self.score if self.score is not None else 0.0
+        if self.score is None or self.score != self.score:
+            return False, -self.violation, 0.0
+        return True, -self.violation, self.score
 
 
 class Search(Protocol):

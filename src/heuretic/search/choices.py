@@ -5,10 +5,12 @@ To type checkers a choice is what it chooses (`one_of(16, 32)` is an int), so it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn, TypeVar, cast, overload
 
+from heuretic.search.decisions import Interval
 from heuretic.symbolic import InvalidField, Open, OpenChoiceError, Symbolic
+from heuretic.symbolic.errors import Key, brief
 from heuretic.symbolic.values import freeze, same
 
 T = TypeVar("T")
@@ -24,7 +26,10 @@ class Choice(Symbolic, Open):
         )
 
     __bool__ = __int__ = __float__ = __index__ = __iter__ = __len__ = __contains__ = __call__ = _open  # type: ignore[assignment]
-    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __abs__ = _open  # type: ignore[assignment]
+    __getitem__ = __reversed__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _open  # type: ignore[assignment]
+    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = __abs__ = __invert__ = _open  # type: ignore[assignment]
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _open
+    __divmod__ = __rdivmod__ = __matmul__ = __rmatmul__ = __enter__ = __exit__ = __next__ = _open
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _open  # type: ignore[assignment]
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _open  # type: ignore[assignment]
 
@@ -47,6 +52,17 @@ class OneOf(Choice):
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> OneOf:
         return OneOf(tuple(_admit(c, i, check, wanted) for i, c in enumerate(self.candidates)))
 
+    def __with__(self, changes: Mapping[Key, Any]) -> OneOf:
+        # A patch may make two candidates alike (ReLU and GELU both into GELU): then one of them remains.
+        given = freeze(changes.get("candidates"))
+        if changes.keys() != {"candidates"} or not isinstance(given, tuple):
+            return cast(OneOf, super().__with__(changes))
+        candidates: list[Any] = []
+        for candidate in given:
+            if not any(same(candidate, kept) for kept in candidates):
+                candidates.append(candidate)
+        return OneOf(tuple(candidates))
+
 
 class Number(Choice):
     """A number from an interval. Made by `number`."""
@@ -63,25 +79,34 @@ class Number(Choice):
         return all(isinstance(v, int) for v in (self.lo, self.hi, self.step) if v is not None)
 
     def __post_init__(self) -> None:
-        if not self.lo < self.hi or abs(self.lo) == float("inf") or abs(self.hi) == float("inf"):
-            raise ValueError(f"number must have finite lo < hi, got lo={self.lo!r}, hi={self.hi!r}")
+        if not self.lo < self.hi or max(abs(self.lo), abs(self.hi)) > 1e300:
+            raise ValueError(f"number must have lo < hi, both within 1e300, got lo={brief(self.lo)}, hi={brief(self.hi)}")
         if self.log and self.lo <= 0:
             raise ValueError(f"number with log=True must have lo > 0, got lo={self.lo!r}")
         if self.step is not None and (self.step <= 0 or self.log):
             raise ValueError(f"step must be > 0 and without log=True, got step={self.step!r}, log={self.log}")
+        if self.step is not None and not self.whole and (self.hi - self.lo) / self.step > 2**50:
+            raise ValueError(f"step must not divide the interval into more than 2**50 parts, got step={self.step!r}")
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Number:
-        if wanted is float and self.whole and self.step is None:
-            raise InvalidField(
-                f"number({float(self.lo)}, {float(self.hi)}) (a number between ints takes whole values only; "
-                f"if that is meant, give step=1)",
-                self,
-            )
-        check(self.lo if not self.whole or wanted is int or wanted is None else float(self.lo))
-        check(self.hi if not self.whole or wanted is int or wanted is None else float(self.hi))
-        if wanted is float and self.whole:
-            return Number(float(self.lo), float(self.hi), step=float(self.step or 1))
+        if self.whole and (wanted is float or check(self.lo).__class__ is float):  # a field that makes floats of ints
+            if self.step is None:
+                raise InvalidField(
+                    f"number({float(self.lo)}, {float(self.hi)}) (a number between ints takes whole values only; "
+                    f"if that is meant, give step=1)",
+                    self,
+                )
+            return Number(float(self.lo), float(self.hi), step=float(self.step)).admit(check, wanted)
+        for value in self._sample():
+            check(value)
         return self
+
+    def _sample(self) -> list[int | float]:
+        """Return values to check: both ends, and enough between them to notice a field that takes a few values only."""
+        decision = Interval(self.lo, self.hi, self.log, self.step, self.whole)
+        if decision.size() <= 16:
+            return list(decision.values())
+        return [self.lo, *decision.default(), decision.last()]
 
 
 class SomeOf(Choice):
@@ -102,8 +127,8 @@ class SomeOf(Choice):
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> SomeOf:
         for count in {self.at_least, self.at_most}:
-            check(self.candidates[:count])
-        checked = tuple(check((c, *_others(self.candidates, i, self.at_most - 1)))[0] for i, c in enumerate(self.candidates))
+            check((self.candidates[0],) * count)
+        checked = tuple(_in_any_place(c, i, "candidates", self.at_most, check) for i, c in enumerate(self.candidates))
         return SomeOf(checked, self.at_least, self.at_most, self.ordered)
 
 
@@ -111,14 +136,14 @@ class Permutation(Choice):
     """All the items, in some order. Made by `permutation`."""
 
     __label__: ClassVar[str] = "permutation"
-    __spread__: ClassVar[str] = "items"
     items: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         _check_distinct("permutation", self.items)
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Permutation:
-        return Permutation(check(self.items))
+        count = len(self.items)
+        return Permutation(tuple(_in_any_place(item, i, "items", count, check) for i, item in enumerate(self.items)))
 
 
 class Repeat(Choice):
@@ -134,8 +159,9 @@ class Repeat(Choice):
             raise ValueError(f"repeat must have 0 <= at_least <= at_most and at_most > 0, got {self.at_least}, {self.at_most}")
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Repeat:
-        check((self.item,) * self.at_least)
-        return Repeat(check((self.item,) * self.at_most)[0], self.at_least, self.at_most)
+        for count in {self.at_least, self.at_most}:
+            check((self.item,) * count)
+        return Repeat(_in_any_place(self.item, None, "item", self.at_most, check), self.at_least, self.at_most)
 
 
 def one_of(*candidates: T) -> T:
@@ -158,8 +184,11 @@ def number(lo: float, hi: float, *, log: bool = False, step: float | None = None
 
     Raises: ValueError unless lo < hi, both finite; lo > 0 with `log`; step > 0 and not with `log`.
     """
+    lo, hi, step = freeze(lo), freeze(hi), freeze(step)
     if isinstance(lo, int) and isinstance(hi, int) and isinstance(step, int | None):
         return cast(float, Number(lo, hi, log, step))
+    if isinstance(lo, bool) or isinstance(hi, bool) or isinstance(step, bool):
+        raise InvalidField("numbers", next(v for v in (lo, hi, step) if isinstance(v, bool)))
     return cast(float, Number(float(lo), float(hi), log, None if step is None else float(step)))
 
 
@@ -185,8 +214,18 @@ def _frozen(items: Sequence[Any]) -> tuple[Any, ...]:
     return cast(tuple[Any, ...], freeze(tuple(items)))
 
 
-def _others(items: tuple[Any, ...], index: int, count: int) -> tuple[Any, ...]:
-    return (items[:index] + items[index + 1 :])[:count]
+def _in_any_place(item: Any, index: int | None, name: str, count: int, check: Callable[[Any], Any]) -> Any:
+    """Return `item` as the field takes it in each of `count` places of a tuple."""
+    try:
+        taken = check((item,) * count)
+    except InvalidField as error:  # its path starts with the place in the tuple, if it is about an item
+        if not error.path:
+            raise
+        raise InvalidField(error.expected, error.got, error.path[1:]).under(*(k for k in (name, index) if k is not None)) from None
+    for other in taken[1:]:
+        if not same(taken[0], other):
+            raise InvalidField("a field that takes the same values in every place", item).under(name)
+    return taken[0]
 
 
 def _check_distinct(name: str, items: tuple[Any, ...]) -> None:

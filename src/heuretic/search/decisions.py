@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 from typing import Protocol
 
@@ -73,7 +74,7 @@ class Categorical:
         return ((i,) for i in range(self.n) if i != genes[0])
 
     def contains(self, genes: Genes) -> bool:
-        return isinstance(genes[0], int) and 0 <= genes[0] < self.n
+        return type(genes[0]) is int and 0 <= genes[0] < self.n
 
     def selects(self, genes: Genes, branch: int) -> bool:
         return genes[0] == branch
@@ -101,7 +102,7 @@ class Length:
         return ((v,) for v in (int(genes[0]) - 1, int(genes[0]) + 1) if self.lo <= v <= self.hi)
 
     def contains(self, genes: Genes) -> bool:
-        return isinstance(genes[0], int) and self.lo <= genes[0] <= self.hi
+        return type(genes[0]) is int and self.lo <= genes[0] <= self.hi
 
     def selects(self, genes: Genes, branch: int) -> bool:
         return branch < genes[0]
@@ -117,11 +118,28 @@ class Interval:
     step: float | None
     whole: bool
     width: int = 1
+    #: Decimals of the values on a grid of floats: 0.1 + 2 * 0.1 is to be 0.3.
+    decimals: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        if self.step and not self.whole:
+            decimals = max(-int(Decimal(repr(v)).as_tuple().exponent) for v in (float(self.lo), float(self.step)))
+            object.__setattr__(self, "decimals", max(decimals, 0))
 
     def _steps(self) -> int:
         """Return the number of values less one; only for numbers on a grid."""
         step = self.step or 1
+        if self.whole:
+            return int((self.hi - self.lo) // step)
         return int((self.hi - self.lo) / step * (1 + 1e-12) + 1e-9)
+
+    def values(self) -> Iterator[int | float]:
+        """Yield all values of a number on a grid, from low to high."""
+        return (self._on_grid(k) for k in range(self._steps() + 1))
+
+    def last(self) -> int | float:
+        """Return the highest value."""
+        return self._on_grid(self._steps()) if self.whole or self.step else self.hi
 
     def size(self) -> float:
         return self._steps() + 1 if self.whole or self.step else math.inf
@@ -136,12 +154,12 @@ class Interval:
             return min(max(math.exp(lo + u * (hi - lo)), self.lo), self.hi)
         if self.whole or self.step:
             return self._on_grid(int(u * (self._steps() + 1)))
-        return self.lo + u * (self.hi - self.lo)
+        return min(self.lo + u * (self.hi - self.lo), self.hi)
 
     def _on_grid(self, k: int) -> int | float:
         k = min(max(k, 0), self._steps())
         value = self.lo + k * (self.step or 1)
-        return int(value) if self.whole else value
+        return int(value) if self.whole else min(round(value, self.decimals), self.hi)
 
     def _unit(self, value: float) -> float:
         if self.log:
@@ -169,17 +187,22 @@ class Interval:
 
     def neighbours(self, genes: Genes) -> Iterator[Genes]:
         if self.whole or self.step:
-            k = round((genes[0] - self.lo) / (self.step or 1))
+            k = self._place(genes[0])
             return ((self._on_grid(i),) for i in (k - 1, k + 1) if 0 <= i <= self._steps())
         unit = self._unit(genes[0])
-        return ((self._at(u),) for u in (unit - 0.05, unit + 0.05) if 0 <= u <= 1)
+        return ((v,) for u in (unit - 0.05, unit + 0.05) if 0 <= u <= 1 and (v := self._at(u)) != genes[0])
+
+    def _place(self, value: float) -> int:
+        if self.whole:
+            return int((value - self.lo) // (self.step or 1))
+        return round((value - self.lo) / (self.step or 1))
 
     def contains(self, genes: Genes) -> bool:
         value = genes[0]
         if isinstance(value, bool) or isinstance(value, int) != self.whole or not self.lo <= value <= self.hi:
             return False
         if self.step or self.whole:
-            return value == self._on_grid(round((value - self.lo) / (self.step or 1)))
+            return value == self._on_grid(self._place(value))
         return True
 
     def selects(self, genes: Genes, branch: int) -> bool:
@@ -234,7 +257,8 @@ class Subset:
     def contains(self, genes: Genes) -> bool:
         picked = [int(g) for g in genes if g >= 0]
         return (
-            self.lo <= len(picked) <= self.hi
+            all(type(g) is int for g in genes)
+            and self.lo <= len(picked) <= self.hi
             and len(set(picked)) == len(picked)
             and all(p < self.n for p in picked)
             and tuple(genes) == self._canonical(picked)
@@ -276,7 +300,7 @@ class Order:
                 yield tuple(swapped)
 
     def contains(self, genes: Genes) -> bool:
-        return sorted(genes) == list(range(self.n))
+        return all(type(g) is int for g in genes) and sorted(genes) == list(range(self.n))
 
     def selects(self, genes: Genes, branch: int) -> bool:
         return True

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from random import Random
 from typing import Any
 
 from heuretic.search.choices import Choice, Number, OneOf, Permutation, Repeat, SomeOf
 from heuretic.search.decisions import Categorical, Decision, Genes, Interval, Length, Order, Subset
 from heuretic.symbolic import Call, FrozenDict, Path
-from heuretic.symbolic.display import text
+from heuretic.symbolic.display import leaf, text, title
 from heuretic.symbolic.errors import Key, brief
 from heuretic.symbolic.nodes import run_post_init
-from heuretic.symbolic.values import Node, children, freeze, same
+from heuretic.symbolic.values import SCALARS, Node, children, freeze, inner, same
 
 Genome = tuple[int | float, ...]
 Decoder = Callable[[Genome], Any]
@@ -71,7 +72,7 @@ class Space:
         if isinstance(value, Choice):
             return self._compile_choice(value, at, parent)
         parts: list[tuple[Key, Decoder]] = []
-        for key, child in children(value):
+        for key, child in inner(value):
             decoder = self._compile(child, (*at, key), parent)
             if decoder is not None:
                 parts.append((key, decoder))
@@ -124,7 +125,7 @@ class Space:
 
     def __repr__(self) -> str:
         size = self.size
-        shown = f"{size:,}" if isinstance(size, int) and size < 10**15 else f"{float(size):.3g}" if size < 1e300 else "inf"
+        shown = f"{size:,}" if isinstance(size, int) and size < 10**15 else f"{float(size):.3g}" if size < 1e300 else "inf" if size == math.inf else "over 1e300"
         return f"Space({len(self.decisions)} choices, {self.width} genes, size {shown})"
 
     def genes(self, genome: Genome, index: int) -> Genes:
@@ -314,6 +315,8 @@ class Space:
         if not is_alike or (isinstance(template, Node) and template.__head__() != value.__head__()):
             raise _mismatch(where, template, value)
         for key, child in inside:
+            if child.__class__ in SCALARS and same(child, other[key]):
+                continue
             self._match(child, other[key], (*at, key), (*where, key), genes)
 
     def _match_choice(
@@ -337,16 +340,59 @@ class Space:
                 self._match(choice.item, item, (*at, "item", k), (*where, k), genes)
         else:
             items, name = (choice.candidates, "candidates") if isinstance(choice, SomeOf) else (choice.items, "items")  # type: ignore[attr-defined]
-            picked = [self._pick(items, v, (*at, name), (*where, k), genes, choice) for k, v in enumerate(value)]
+            ascending = isinstance(choice, SomeOf) and not choice.ordered
+            picked = self._assign(items, value, (*at, name), where, genes, ascending)
             genes[index] = (*picked, *(-1,) * (decision.width - len(picked)))
-            if not decision.contains(genes[index]):
+            if len(picked) < len(value) or not decision.contains(genes[index]):
                 raise _mismatch(where, choice, value)
+
+    def _assign(
+        self, items: tuple[Any, ...], values: tuple[Any, ...], at: tuple[Key, ...], where: tuple[Key, ...],
+        genes: dict[int, Genes], ascending: bool,
+    ) -> list[int]:  # fmt: skip
+        """Return a different item for each value that it can become (fewer if there is none), and fill in `genes`."""
+
+        @cache
+        def fit(item: int, place: int) -> dict[int, Genes] | None:
+            trial: dict[int, Genes] = {}
+            try:
+                self._match(items[item], values[place], (*at, item), (*where, place), trial)
+            except ValueError:
+                return None
+            return trial
+
+        taken: dict[int, int] = {}  # item: place
+
+        def settle(place: int, tried: set[int]) -> bool:  # an augmenting path, see bipartite matching
+            for item in range(len(items)):
+                if item not in tried and fit(item, place) is not None:
+                    tried.add(item)
+                    if item not in taken or settle(taken[item], tried):
+                        taken[item] = place
+                        return True
+            return False
+
+        if ascending:
+            item = -1
+            for place in range(len(values)):
+                item = next((k for k in range(item + 1, len(items)) if fit(k, place) is not None), len(items))
+                if item < len(items):
+                    taken[item] = place
+        else:
+            for place in range(len(values)):
+                if not settle(place, set()):
+                    break
+        for item, place in taken.items():
+            genes.update(fit(item, place) or {})
+        return sorted(taken, key=lambda item: taken[item])
 
     def _pick(
         self, items: tuple[Any, ...], value: Any, at: tuple[Key, ...], where: tuple[Key, ...],
         genes: dict[int, Genes], choice: Any,
     ) -> int:  # fmt: skip
         for k, item in enumerate(items):
+            if item.__class__ in SCALARS and not same(item, value):
+                continue
             trial: dict[int, Genes] = {}
             try:
                 self._match(item, value, (*at, k), where, trial)
@@ -408,10 +454,17 @@ def _rebuilder(value: Any, parts: list[tuple[Key, Decoder]]) -> Decoder:
 
 def _has_post_init(value: Any) -> bool:
     own = isinstance(value, Node) and not isinstance(value, Choice) and getattr(type(value), "__has_post_init__", False)
-    return own or any(_has_post_init(child) for _, child in children(value))
+    return own or any(_has_post_init(child) for _, child in inner(value))
 
 
 def _size(value: Any) -> int | float:
+    try:
+        return _exact_size(value)
+    except OverflowError:  # infinity times, or plus, an int that no float can hold
+        return math.inf
+
+
+def _exact_size(value: Any) -> int | float:
     if isinstance(value, Number):
         size = Interval(value.lo, value.hi, value.log, value.step, value.whole).size()
         return size if math.isinf(size) else int(size)
@@ -435,20 +488,24 @@ def _size(value: Any) -> int | float:
 
 def _choice_at(tree: Any, path: Path) -> Any:
     """Follow a path of the space; copies of `repeat` share their item."""
-    for depth, key in enumerate(path):
-        if isinstance(tree, Repeat) and key == "item":
+    keys = iter(path)
+    for key in keys:
+        if isinstance(tree, Repeat):
             tree = tree.item
-        elif isinstance(key, int) and depth and path[depth - 1] == "item" and not isinstance(tree, tuple):
-            continue
+            next(keys)  # the number of the copy
         else:
             tree = dict(children(tree))[key]
     return tree
 
 
 def _label(value: Any, among: tuple[Any, ...]) -> str:
-    """Return a short name for a candidate, numbered if several would read alike."""
-    from heuretic.symbolic.display import leaf, title
+    """Return a short name for a candidate: its title, or more of it where several titles are alike."""
+    for name in (_title, lambda v: " ".join(text(v).split())[:40]):
+        names = [name(candidate) for candidate in among]
+        if names.count(name(value)) == 1:
+            return name(value)
+    return f"{_title(value)}#{next(i for i, candidate in enumerate(among) if candidate is value)}"
 
-    name = title(value) if isinstance(value, Node) else leaf(value)
-    alike = [c for c in among if isinstance(c, Node) == isinstance(value, Node) and (title(c) if isinstance(c, Node) else leaf(c)) == name]
-    return name if len(alike) < 2 else f"{name}#{next(i for i, c in enumerate(among) if c is value)}"
+
+def _title(value: Any) -> str:
+    return title(value) if isinstance(value, Node) else leaf(value)

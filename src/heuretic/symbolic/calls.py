@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import Parameter, Signature
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
+from heuretic.symbolic.digests import digest_of_parts, keep
 from heuretic.symbolic.errors import FrozenError, InvalidField, Key
 from heuretic.symbolic.names import Name, is_reference, name_of
 from heuretic.symbolic.values import Node, freeze, same
@@ -52,12 +53,18 @@ class Call(Node):
         put(self, "__target__", target)
         put(self, "__keys__", keys)
         put(self, "__values__", values)
+        put(self, "__digest__", None)
 
-    def __items__(self) -> Iterator[tuple[Key, Any]]:
+    def __items__(self) -> Iterable[tuple[Key, Any]]:
         return zip(self.__keys__, self.__values__, strict=True)
 
     def __head__(self) -> str:
         return name_of(self.__target__)
+
+    def __compute_digest__(self) -> bytes:
+        result = digest_of_parts(self.__head__(), self.__items__())
+        keep(self, result)
+        return result
 
     def __with__(self, changes: Mapping[Key, Any]) -> Call:
         given = dict(zip(self.__keys__, self.__values__, strict=True))
@@ -79,7 +86,7 @@ class Call(Node):
             return self.__values__[self.__keys__.index(name)]
         parameter = _parameters(self.__target__).get(name)
         if parameter is not None and parameter.default is not Parameter.empty:
-            return parameter.default
+            return _frozen_default(parameter.default)
         raise AttributeError(f"{_unknown(self.__target__, name)} A symbolic call has parameters only; hr.build makes the object")
 
     def __getitem__(self, position: int) -> Any:
@@ -137,6 +144,12 @@ def _parameters(target: Any) -> Mapping[str, Parameter]:
     return signature.parameters if signature else {}
 
 
+def parameter_names(call: Call) -> list[str]:
+    """Return the names of the parameters that a call can be given by name."""
+    variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return [name for name, p in _parameters(call.__target__).items() if p.kind not in variable]
+
+
 def _kinds(target: Any) -> set[Any]:
     return {p.kind for p in _parameters(target).values()}
 
@@ -156,6 +169,7 @@ def _bind(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[t
             if kind is Parameter.VAR_POSITIONAL:
                 given.update(enumerate(value))
             elif kind is Parameter.VAR_KEYWORD:
+                _check_free(target, given, value)
                 given.update(value)
             else:
                 given[name] = value
@@ -169,7 +183,23 @@ def _bind(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[t
     return tuple(given), tuple(given.values())
 
 
+def _check_free(target: Any, given: Mapping[Key, Any], extra: Mapping[str, Any]) -> None:
+    """Refuse what could not be told apart later: parameters are read by name, and `$` marks what is special in JSON."""
+    for name in extra:
+        if name in given or name.startswith("$"):
+            raise TypeError(f"{name_of(target)}: a symbolic call cannot hold **{{{name!r}: ...}}; that name is taken"[:400])
+
+
+def _frozen_default(value: Any) -> Any:
+    try:
+        return freeze(value)
+    except InvalidField:
+        return value
+
+
 def _check_known(target: Any, key: Key) -> None:
+    if isinstance(key, str) and key.startswith("$"):
+        raise InvalidField("an argument name without a dollar", key)
     if _signature(target) is None:
         return
     kinds = _kinds(target)
@@ -207,14 +237,19 @@ def make(call: Call, values: Mapping[Key, Any]) -> Any:
     positional: list[Any] = []
     named: dict[str, Any] = {}
     rest = [value for key, value in values.items() if isinstance(key, int)]
-    for name, parameter in _parameters(call.__target__).items():
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            break
-        if parameter.kind is Parameter.POSITIONAL_ONLY or (rest and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD):
-            if name in values:
-                positional.append(values[name])
-            elif parameter.default is not Parameter.empty and rest:
-                positional.append(parameter.default)
-    taken = set(list(_parameters(call.__target__))[: len(positional)])
+    parameters = _parameters(call.__target__)
+    by_place = [n for n, p in parameters.items() if p.kind in _SIMPLE_KINDS] if rest else [
+        n for n, p in parameters.items() if p.kind is Parameter.POSITIONAL_ONLY
+    ]  # fmt: skip
+    while by_place and not rest and by_place[-1] not in values:
+        by_place.pop()
+    for name in by_place:
+        if name in values:
+            positional.append(values[name])
+        elif parameters[name].default is not Parameter.empty:
+            positional.append(parameters[name].default)
+        else:
+            raise TypeError(f"{call.__head__()} needs {name}")
+    taken = set(by_place)
     named = {key: value for key, value in values.items() if isinstance(key, str) and key not in taken}
     return call.__target__(*positional, *rest, **named)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from heuretic.symbolic.errors import InvalidField, Key
 from heuretic.symbolic.names import is_reference, name_of
-from heuretic.symbolic.values import FrozenDict, Node, Open, check_float, freeze
+from heuretic.symbolic.values import FrozenDict, Node, Open, check_float, freeze, same
 
 Check = Callable[[Any], Any]
 
@@ -43,6 +43,7 @@ class Field:
     doc: str = ""
     name: str = ""
     annotation: Any = None
+    owner: Any = None
 
     @property
     def optional(self) -> bool:
@@ -92,7 +93,9 @@ def compile_check(annotation: Any, spec: Field | None = None) -> Check:
 def is_exact(annotation: Any) -> bool:
     """Whether `==` on checked values of this type already tells 1, 1.0 and True apart."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation is not object and not issubclass(annotation, dict)
+        return annotation in (int, float, bool, str, type(None)) or issubclass(annotation, Node | Enum)
+    if annotation is None:
+        return True
     arguments = [a for a in get_args(annotation) if a is not Ellipsis]
     origin = get_origin(annotation)
     if origin is Literal:
@@ -116,24 +119,33 @@ def _admit_open(check: Check, wanted: type | None = None) -> Check:
 def _check_int(value: Any) -> int:
     if value.__class__ is int:
         return value
-    if type(value).__module__ == "numpy" and hasattr(value, "__index__"):
-        return value.__index__()
+    if _is_numpy_scalar(value):
+        return _check_int(value.item())
     if isinstance(value, int) and not isinstance(value, bool | Enum):
         return int(value)
     raise InvalidField("int", value)
 
 
 def _check_float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise InvalidField("float", value)
-    if isinstance(value, float | int) or (type(value).__module__ == "numpy" and hasattr(value, "__float__")):
-        return check_float(float(value))
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        try:
+            return check_float(float(value))
+        except OverflowError:
+            raise InvalidField("a number that fits a float", value) from None
+    if _is_numpy_scalar(value):
+        return _check_float(value.item())
     raise InvalidField("float", value)
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
 
 
 def _check_bool(value: Any) -> bool:
     if value.__class__ is bool:
         return value
+    if _is_numpy_scalar(value):
+        return _check_bool(value.item())
     raise InvalidField("bool", value)
 
 
@@ -169,6 +181,8 @@ def _compile(annotation: Any) -> Check:
     if origin is typing.Annotated:
         return _compile(arguments[0])
     if isinstance(annotation, TypeVar):
+        if annotation.__constraints__:
+            return _union(annotation.__constraints__)
         return _compile(annotation.__bound__) if annotation.__bound__ else freeze
     if isinstance(annotation, typing.NewType):
         return _compile(annotation.__supertype__)
@@ -235,7 +249,13 @@ def _sequence(item: Check) -> Check:
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list):
             raise InvalidField("a list or tuple", value)
-        return tuple([_at(i, item, v) for i, v in enumerate(value)])
+        checked: list[Any] = []
+        try:
+            for v in value:
+                checked.append(item(v))
+        except InvalidField as error:
+            raise error.under(len(checked)) from None
+        return tuple(checked)
 
     return check
 
@@ -253,9 +273,7 @@ def _mapping(key: Check, item: Check) -> Check:
     def check(value: Any) -> FrozenDict:
         if not isinstance(value, collections.abc.Mapping):
             raise InvalidField("a mapping", value)
-        for name in value:
-            _check_str(key(name))
-        return FrozenDict({name: _at(name, item, v) for name, v in value.items()})
+        return FrozenDict({_check_str(key(name)): _at(name, item, v) for name, v in value.items()})
 
     return check
 
@@ -268,13 +286,15 @@ def _at(key: Key, check: Check, value: Any) -> Any:
 
 
 def _subclass(base: Any) -> Check:
-    wanted: type = base if isinstance(base, type) else object
+    options = get_args(base) if get_origin(base) in (Union, types.UnionType) else (get_origin(base) or base,)
+    wanted = tuple(o for o in options if isinstance(o, type) and o is not Any) or (object,)
+    expected = "a class derived from " + " or ".join(c.__name__ for c in wanted)
 
     def check(value: Any) -> Any:
         if isinstance(value, type) and issubclass(value, wanted):
             name_of(value)
             return value
-        raise InvalidField(f"a class derived from {wanted.__name__}", value)
+        raise InvalidField(expected, value)
 
     return check
 
@@ -296,14 +316,21 @@ def _generic(origin: type, arguments: tuple[Any, ...]) -> Check:
     parameters: tuple[Any, ...] = getattr(origin, "__parameters__", ())
     bound = dict(zip(parameters, arguments, strict=False))
 
+    compiled: dict[Any, Check] = {}
+
     def check(value: Any) -> Any:
         value = plain(value)
         fields: dict[str, Field] = getattr(type(value), "__fields__", {})
+        changes: dict[Key, Any] = {}
         for spec in fields.values() if bound else ():
             annotation = substitute(spec.annotation, bound)
             if annotation is not spec.annotation:
-                _at(spec.name, compile_check(annotation), getattr(value, spec.name))
-        return value
+                inner = compiled.get(spec.annotation) or compiled.setdefault(spec.annotation, compile_check(annotation))
+                given = getattr(value, spec.name)
+                fitting = _at(spec.name, inner, given)
+                if not same(fitting, given):
+                    changes[spec.name] = fitting
+        return value.__with__(changes) if changes else value
 
     return check
 
@@ -340,14 +367,18 @@ def _constrain(check: Check, spec: Field) -> Check:
         pattern = re.compile(spec.regex)
         rules.append((f"a string matching {spec.regex!r}", lambda v: bool(pattern.fullmatch(v))))
     if spec.choices is not None:
-        allowed = tuple(spec.choices)
-        rules.append(("one of " + ", ".join(map(repr, allowed)), lambda v: v in allowed))
+        allowed = [check(option) for option in spec.choices]
+        rules.append(("one of " + ", ".join(map(repr, allowed)), lambda v: any(same(v, option) for option in allowed)))
 
     def constrained(value: Any) -> Any:
         value = check(value)
         if value is not None:
             for expected, holds in rules:
-                if not holds(value):
+                try:
+                    fits = holds(value)
+                except TypeError:  # such as a bound on a field that also takes strings
+                    fits = False
+                if not fits:
                     raise InvalidField(expected, value)
         return value
 

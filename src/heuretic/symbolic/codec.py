@@ -15,14 +15,14 @@ from enum import Enum
 from typing import Any, NoReturn
 
 from heuretic.symbolic.calls import Call
-from heuretic.symbolic.errors import InvalidField, Key, LoadError, brief
-from heuretic.symbolic.names import DEFAULT_TRUST, Name, module_name, name_of, resolve
+from heuretic.symbolic.errors import InvalidField, Key, LoadError, brief, shortened
+from heuretic.symbolic.names import DEFAULT_TRUST, Name, is_name, is_reference, module_name, name_of, resolve
 from heuretic.symbolic.nodes import Symbolic
 from heuretic.symbolic.paths import Path
 from heuretic.symbolic.values import SCALARS, FrozenDict, Node, freeze
 
 FORMAT = 1
-MAX_DEPTH = 400
+MAX_DEPTH = 200
 #: Names that are resolved even when others are not: choices are part of the language that programs are written in.
 _VOCABULARY = "heuretic.search.choices:"
 
@@ -32,38 +32,44 @@ def dumps(program: Any, *, indent: int | None = None) -> str:
 
     Raises: InvalidField if it holds something that has no importable name.
     """
-    return json.dumps({"heuretic": FORMAT, "program": _encode(program)}, indent=indent, allow_nan=False)
+    encoded = _encode(program if isinstance(program, Node) else freeze(program), MAX_DEPTH)
+    return json.dumps({"heuretic": FORMAT, "program": encoded}, indent=indent, allow_nan=False)
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: Any, room: int) -> Any:
     kind = value.__class__
     if kind in SCALARS:
         return {"$float": repr(value)} if kind is float and math.isinf(value) else value
+    if room < 0:
+        raise InvalidField(f"a program nested at most {MAX_DEPTH} deep (deeper ones could not be read again)", value)
     if kind is Call:
         encoded: dict[str, Any] = {"$call": name_of(value.__target__)}
         if getattr(value.__target__, "kind", "") == "$type":
             encoded = {"$type": str(value.__target__)}
         rest = [child for key, child in value.__items__() if isinstance(key, int)]
         if rest:
-            encoded["$args"] = [_encode(child) for child in rest]
+            encoded["$args"] = [_encode(child, room - 1) for child in rest]
         for key, child in value.__items__():
             if isinstance(key, str):
-                encoded[key] = child if child.__class__ in _PLAIN else _encode(child)
+                encoded[key] = child if child.__class__ in _PLAIN else _encode(child, room - 1)
         return encoded
     if isinstance(value, Node):
         encoded = {"$type": value.__head__()}
         for key, child in value.__items__():
-            encoded[key] = child if child.__class__ in _PLAIN else _encode(child)  # type: ignore[index]
+            encoded[str(key)] = child if child.__class__ in _PLAIN else _encode(child, room - 1)
         return encoded
     if kind is tuple or kind is list:
-        return [_encode(item) for item in value]
+        return [_encode(item, room - 1) for item in value]
     if isinstance(value, Mapping):
         if any(key.startswith("$") for key in value):
-            return {"$map": [[key, _encode(item)] for key, item in value.items()]}
-        return {key: _encode(item) for key, item in value.items()}
+            return {"$map": [[key, _encode(item, room - 1)] for key, item in value.items()]}
+        return {key: _encode(item, room - 1) for key, item in value.items()}
     if isinstance(value, Enum):
         return {"$enum": name_of(type(value)), "name": value.name}
     if isinstance(value, Name):
+        if value.kind == "$enum":
+            kind, _, member = str(value).rpartition(".")
+            return {"$enum": kind, "name": member}
         return {value.kind: str(value)}
     freeze(value)
     return {"$ref": name_of(value)}
@@ -113,10 +119,14 @@ def loads(
         raise LoadError(f"saved program holds an unreadable number: {error}") from None
     if not isinstance(document, dict) or isinstance(document, _Repeated) or document.keys() != {"heuretic", "program"}:
         raise LoadError('saved program must be of the form {"heuretic": 1, "program": ...}, got ' + brief(document))
-    if document["heuretic"] != FORMAT or isinstance(document["heuretic"], bool):
+    if document["heuretic"] != FORMAT or type(document["heuretic"]) is not int:
         raise LoadError(f"saved program has format {brief(document['heuretic'])}; this version reads format {FORMAT}. Try upgrading heuretic")
     reader = _Reader((*DEFAULT_TRUST, *map(module_name, trust)), dict(aliases or {}), resolve_names)
-    return reader.read(document["program"], ())
+    try:
+        program = reader.read(document["program"], ())
+        return program if isinstance(program, Node) else freeze(program)
+    except RecursionError:
+        raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep, or was read too deep in the caller's stack") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,22 +165,24 @@ class _Reader:
     def __init__(self, trust: tuple[str, ...], aliases: dict[str, str], resolve_names: bool) -> None:
         self.trust, self.aliases, self.resolve_names = trust, aliases, resolve_names
         self.known: dict[str, Any] = {}
+        self.classes: dict[str, type[Symbolic] | Name] = {}
 
     def read(self, value: Any, at: tuple[Key, ...]) -> Any:
         if value.__class__ in SCALARS:
             return value
         if len(at) > MAX_DEPTH:
-            raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep at {str(Path(at[:6]))}...")
+            raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep at {Path(at[:6])!s}...")
         if value.__class__ is list:
             return tuple([item if item.__class__ in SCALARS else self.read(item, (*at, i)) for i, item in enumerate(value)])
         if value.__class__ is _Repeated:
             raise self.error(at, f"key {next(iter(value))!r} stands twice")
+        if "$type" in value:
+            return self.read_type(value, at)
         special = next((key for key in value if key.startswith("$")), None)
         if special is None:
             return FrozenDict({key: self.read(item, (*at, key)) for key, item in value.items()})
-        method = {"$type": self.read_type, "$call": self.read_call}.get(special)
-        if method:
-            return method(value, at)
+        if special == "$call":
+            return self.read_call(value, at)
         return self.read_leaf(special, value, at)
 
     def read_leaf(self, special: str, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
@@ -183,10 +195,10 @@ class _Reader:
                 return freeze(found)
             except InvalidField as error:
                 raise self.error(at, f"{content!r}: {error}") from None
-        if special == "$enum" and value.keys() == {"$enum", "name"}:
+        if special == "$enum" and value.keys() == {"$enum", "name"} and isinstance(value["name"], str):
             kind = self.name(content, at, "$enum")
             if isinstance(kind, Name):
-                return Name(f"{kind}.{value['name']}", "$ref")
+                return Name(f"{kind}.{value['name']}", "$enum")
             if not (isinstance(kind, type) and issubclass(kind, Enum)) or value["name"] not in kind.__members__:
                 raise self.error(at, f"{content!r} has no member {brief(value['name'])}")
             return kind[value["name"]]
@@ -200,12 +212,32 @@ class _Reader:
         raise self.error(at, f"unknown or malformed {special!r}")
 
     def read_type(self, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
-        cls = self.name(value["$type"], at, "$type")
-        given = {k: v if v.__class__ in SCALARS else self.read(v, (*at, k)) for k, v in value.items() if k != "$type"}
+        head = value.pop("$type")
+        cls = self.classes.get(head) if head.__class__ is str else None
+        if cls is None:
+            cls = self.symbolic_class(head, at)
+        given = {k: v if v.__class__ in SCALARS else self.read(v, (*at, k)) for k, v in value.items()}
         if isinstance(cls, Name):
             return self.unresolved(cls, given, at)
-        if not (isinstance(cls, type) and issubclass(cls, Symbolic)):
-            raise self.error(at, f"{value['$type']!r} is not a Symbolic class")
+        if given.keys() != cls.__fields__.keys():
+            self.rename(cls, given, at)
+        try:
+            return cls(**given)
+        except InvalidField as error:
+            raise self.error((*at, *error.path), f"expected {error.expected}, got {brief(error.got)}") from None
+        except RecursionError:
+            raise
+        except Exception as error:  # whatever the class's own check makes of values that it did not expect
+            raise self.error(at, f"{cls.__name__}: {error}") from error
+
+    def symbolic_class(self, head: Any, at: tuple[Key, ...]) -> type[Symbolic] | Name:
+        cls = self.name(head, at, "$type")
+        if not isinstance(cls, Name) and (not (isinstance(cls, type) and issubclass(cls, Symbolic)) or cls is Symbolic):
+            raise self.error(at, f"{head!r} is not a Symbolic class")
+        return self.classes.setdefault(head, cls)
+
+    def rename(self, cls: type[Symbolic], given: dict[str, Any], at: tuple[Key, ...]) -> None:
+        """Put values under the present names of their fields, and see that nothing is left over or missing."""
         for name in given.keys() - cls.__fields__.keys():
             current = next((f.name for f in cls.__fields__.values() if name in f.aliases), None)
             if current is None or current in given:
@@ -216,16 +248,10 @@ class _Reader:
         missing = [f.name for f in cls.__fields__.values() if not f.optional and f.name not in given]
         if missing:
             raise self.error(at, f"{cls.__name__} needs {', '.join(missing)}")
-        try:
-            return cls(**given)
-        except InvalidField as error:
-            raise self.error((*at, *error.path), f"expected {error.expected}, got {brief(error.got)}") from None
-        except ValueError as error:
-            raise self.error(at, f"{cls.__name__}: {error}") from error
 
     def read_call(self, value: dict[str, Any], at: tuple[Key, ...]) -> Any:
         target = self.name(value["$call"], at, "$call")
-        if not callable(target) and not isinstance(target, Name):
+        if not (callable(target) and is_reference(target)) and not isinstance(target, Name):
             raise self.error(at, f"{value['$call']!r} cannot be called")
         rest = value.get("$args", [])
         if not isinstance(rest, list):
@@ -243,21 +269,39 @@ class _Reader:
             raise self.error((*at, *error.path), error.expected) from None
 
     def unresolved(self, name: Name, given: dict[str, Any], at: tuple[Key, ...]) -> Any:
-        return Call(name, tuple(given), tuple(given.values()))
+        for key in given:
+            if key.startswith("$"):
+                raise self.error(at, f"unknown or malformed {key!r}")
+        return Call(name, tuple(given), tuple(freeze(value) for value in given.values()))
 
     def name(self, name: Any, at: tuple[Key, ...], kind: str) -> Any:
         if not isinstance(name, str):
             raise self.error(at, f"a name must be a string, got {brief(name)}")
         if not self.resolve_names and not name.startswith(_VOCABULARY):
+            if not is_name(name.replace(".<locals>", "")):
+                raise self.error(at, f"{name[:80]!r} is not a name of the form 'package.module:Name'")
             return Name(name, kind)
         if name not in self.known:
             try:
                 self.known[name] = resolve(self.aliases.get(name, name), self.trust)
             except LoadError as error:
                 raise self.error(at, str(error)) from None
-        return self.known[name]
+        found = self.known[name]
+        if kind in ("$call", "$ref") and (kind == "$call" or not isinstance(found, type)) and _is_machinery(found):
+            raise self.error(at, f"{name!r} belongs to the machinery of heuretic, which programs do not call")
+        return found
 
     def error(self, at: tuple[Key, ...], message: str) -> LoadError:
-        return LoadError(f"saved program at {str(Path(at)) or 'the root'}: {message}")
+        place = shortened(str(Path(at)), 200) or "the root"
+        return LoadError(f"saved program at {place}: {shortened(message, 600)}")
+
+
+#: Rooms whose functions could be turned into running anything if a stranger's file were built: `patch_at` imports
+#: modules, `resolve` fetches functions. Programs have no use for them.
+_MACHINERY = ("heuretic.symbolic.", "heuretic.search.", "heuretic.study.", "heuretic.web.", "heuretic.cli.")
+
+
+def _is_machinery(found: Any) -> bool:
+    return f"{getattr(found, '__module__', '')}.".startswith(_MACHINERY)
 
 

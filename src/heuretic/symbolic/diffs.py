@@ -8,10 +8,10 @@ from difflib import SequenceMatcher
 from typing import Any, overload
 
 from heuretic.symbolic.digests import digest_bytes
-from heuretic.symbolic.display import title
+from heuretic.symbolic.display import text, title
 from heuretic.symbolic.errors import Key
 from heuretic.symbolic.paths import Path
-from heuretic.symbolic.values import FrozenDict, Node, children, same
+from heuretic.symbolic.values import FrozenDict, Node, children, rooted, same
 
 
 class Absent:
@@ -82,7 +82,7 @@ class Diff(Sequence[Change]):
 def diff(before: Any, after: Any) -> Diff:
     """Return the changes that turn one program into the other. Subtrees with equal digests are not entered."""
     changes: list[Change] = []
-    _compare((), before, after, changes)
+    _compare((), rooted(before), rooted(after), changes)
     return Diff(changes)
 
 
@@ -104,6 +104,9 @@ def _compare(path: tuple[Key, ...], a: Any, b: Any, out: list[Change]) -> None:
 
 def _compare_keyed(path: tuple[Key, ...], a: Any, b: Any, out: list[Change]) -> None:
     left, right = dict(children(a)), dict(children(b))
+    if [k for k in left if k in right] != [k for k in right if k in left]:  # order counts in a mapping
+        out.append(Change(Path(path), a, b))
+        return
     names = dict.fromkeys([*(k for k in left if isinstance(k, str)), *(k for k in right if isinstance(k, str))])
     for name in names:
         if name not in left:
@@ -139,7 +142,7 @@ def _compare_sequences(
 
 
 def _one_line(value: Any, limit: int = 100) -> str:
-    shown = " ".join(repr(value).split()) if not isinstance(value, type) else value.__qualname__
+    shown = " ".join(repr(value).split()) if value is ABSENT else " ".join(text(value).split())
     if isinstance(value, Node) and len(shown) > limit:
         return f"{title(value)}(...)"
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."

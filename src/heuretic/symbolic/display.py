@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from html import escape
 from typing import Any
 
 from heuretic.symbolic.calls import Call
-from heuretic.symbolic.checks import MISSING
+from heuretic.symbolic.checks import MISSING, Field
 from heuretic.symbolic.errors import Key
 from heuretic.symbolic.names import Name, name_of
-from heuretic.symbolic.values import FrozenDict, Node
+from heuretic.symbolic.values import FrozenDict, Node, freeze, same
 
 WIDTH = 88
 
 
-def text(value: Any, indent: int = 0, room: int = WIDTH) -> str:
-    """Return `value` on one line if it fits in `room`, else one child a line. Fields at their default are left out."""
+def text(value: Any) -> str:
+    """Return `value` on one line if it fits, else one child a line. Fields at their default are left out."""
+    return _text(value, 0, WIDTH, {})
+
+
+def _text(value: Any, indent: int, room: int, seen: dict[int, str | None]) -> str:
+    one_line = _flat(value, seen)
+    if one_line is not None and len(one_line) <= room:
+        return one_line
     if not isinstance(value, Node | tuple | FrozenDict):
         return leaf(value)
     opening, closing = _brackets(value)
-    parts = [(f"{label}", child) for label, child in labelled(value)]
-    one_line = _flat(value, room)
-    if one_line is not None:
-        return one_line
     inner = indent + 2
-    lines = [f"{' ' * inner}{label}{text(child, inner, WIDTH - inner - len(label))}," for label, child in parts]
+    lines = [f"{' ' * inner}{label}{_text(child, inner, WIDTH - inner - len(label), seen)}," for label, child in labelled(value)]
     return "\n".join([opening, *lines, " " * indent + closing])
 
 
-def _flat(value: Any, room: int) -> str | None:
-    """Return the text on one line, or None as soon as it is clear that it does not fit."""
+def _flat(value: Any, seen: dict[int, str | None]) -> str | None:
+    """Return the text on one line, or None if that is longer than any line. `seen` keeps the answers by id."""
     if not isinstance(value, Node | tuple | FrozenDict):
-        shown = leaf(value)
-        return shown if len(shown) <= room else None
+        return leaf(value)
+    if id(value) not in seen:
+        seen[id(value)] = _joined(value, seen)
+    return seen[id(value)]
+
+
+def _joined(value: Any, seen: dict[int, str | None]) -> str | None:
     opening, closing = _brackets(value)
-    left = room - len(opening) - len(closing)
-    shown_parts: list[str] = []
+    left = WIDTH - len(opening) - len(closing) + 2
+    parts: list[str] = []
     for label, child in labelled(value):
-        shown = _flat(child, left - len(label))
-        if shown is None or left < 0:
+        shown = _flat(child, seen)
+        if shown is None:
             return None
-        shown_parts.append(label + shown)
         left -= len(label) + len(shown) + 2
-    if left < -2:
-        return None
-    if value.__class__ is tuple and len(value) == 1:
-        shown_parts[0] += ","
-    return opening + ", ".join(shown_parts) + closing
+        if left < 0:
+            return None
+        parts.append(label + shown)
+    comma = "," if value.__class__ is tuple and len(value) == 1 else ""
+    return f"{opening}{', '.join(parts)}{comma}{closing}" if left >= 0 else None
 
 
 def leaf(value: Any) -> str:
@@ -74,12 +82,13 @@ def labelled(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Call):
         return [("" if isinstance(key, int) else f"{key}=", child) for key, child in value.__items__()]
     if isinstance(value, Node):
-        specs = type(value).__fields__  # type: ignore[attr-defined]
+        specs: Mapping[Any, Field] = getattr(type(value), "__fields__", {})
+        spread = getattr(type(value), "__spread__", None)
         shown: list[tuple[str, Any]] = []
         for key, child in value.__items__():
-            if key == getattr(type(value), "__spread__", None):
+            if key == spread:
                 shown.extend(("", item) for item in child)
-            elif not _is_default(specs[key], child):
+            elif not is_default(specs[key], child):
                 shown.append((f"{key}=", child))
         return shown
     if isinstance(value, FrozenDict):
@@ -87,13 +96,16 @@ def labelled(value: Any) -> list[tuple[str, Any]]:
     return [("", child) for child in value]
 
 
-def _is_default(spec: Any, value: Any) -> bool:
-    default = spec.default
+def is_default(spec: Field, value: Any) -> bool:
+    """Whether a field holds what it would hold had it been left out."""
+    default = spec.default_factory() if spec.default_factory is not None else spec.default
+    if default is value:
+        return True
     if default is MISSING:
-        default = spec.default_factory() if spec.default_factory is not None else MISSING
-    if isinstance(default, list):
-        default = tuple(default)
-    return default.__class__ is value.__class__ and bool(default == value)
+        return False
+    if value.__class__ is float and default.__class__ is int:
+        default = float(default)
+    return same(freeze(default), value)
 
 
 def _brackets(value: Any) -> tuple[str, str]:

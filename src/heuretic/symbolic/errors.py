@@ -21,9 +21,9 @@ class InvalidField(ValueError, TypeError):
     def __str__(self) -> str:
         from heuretic.symbolic.paths import Path
 
-        place = str(Path(self.path))
         owner = f"{self.owner}: " if self.owner else ""
-        return f"{owner}{place or 'value'}: expected {self.expected}, got {brief(self.got)}"
+        place = shortened(str(Path(self.path)), 200) or "value"
+        return f"{owner}{place}: expected {shortened(self.expected, 400)}, got {brief(self.got)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.expected, brief(self.got), self.path, self.owner)
@@ -52,13 +52,20 @@ class PatchError(ValueError):
     """A patch or its address is wrong, or the patch changed nothing where it was applied."""
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return `text`, without its middle if it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-(limit // 2) :]}"
+
+
 def brief(value: Any, limit: int = 60) -> str:
     """Return a short `repr` with the type: errors must never print a whole tree."""
     kind = type(value).__name__
     if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, int) and value.bit_length() > 4 * limit:
+        return f"a number of {value.bit_length()} bits ({kind})"
     if isinstance(value, int | float | str):
-        text = repr(value)
+        text = repr(value[: limit + 1] if isinstance(value, str) else value)
         return f"{text if len(text) <= limit else text[: limit - 3] + '...'} ({kind})"
     if isinstance(value, tuple | list | dict):
         return f"a {kind} of {len(value)}"

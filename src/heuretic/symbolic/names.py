@@ -70,9 +70,10 @@ def name_of(value: Any) -> str:
         name = f"{module_name(module)}:{qualname}"
         if isinstance(value, type) or find(module, qualname) is value:
             return name
-    for root in [m for m in list(sys.modules) if "." not in m]:  # torch.relu and friends carry no module
-        if vars(sys.modules[root]).get(qualname) is value:
-            return f"{root}:{qualname}"
+    short = qualname.rpartition(".")[2]
+    for root in [m for m in list(sys.modules) if "." not in m]:  # torch.relu and friends carry a private name
+        if vars(sys.modules[root]).get(short) is value:
+            return f"{root}:{short}"
     raise InvalidField("an importable function, class or constant", value)
 
 
@@ -84,6 +85,14 @@ def find(module: str, qualname: str) -> Any:
     return found
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` looks like `package.module:Name`, without dunder names (a script's `__main__` aside)."""
+    if not _NAME.fullmatch(text):
+        return False
+    module, _, qualname = text.partition(":")
+    return "__" not in qualname and ("__" not in module or module in _MAIN)
+
+
 def resolve(name: str, trust: Collection[str]) -> Any:
     """Import and return the object called `name`, if its package is among `trust`.
 
@@ -92,7 +101,7 @@ def resolve(name: str, trust: Collection[str]) -> Any:
 
     Raises: LoadError naming the object and the list to extend.
     """
-    if not _NAME.fullmatch(name) or "__" in name.replace("__main__", "").replace("__mp_main__", ""):
+    if not is_name(name):
         raise LoadError(f"{name[:80]!r} is not a name of the form 'package.module:Name'")
     module, _, qualname = name.partition(":")
     if not _trusted(module, trust):
@@ -104,12 +113,12 @@ def resolve(name: str, trust: Collection[str]) -> Any:
         module = "__main__"
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:
         raise LoadError(f"cannot import {module!r} for {name!r}: {error}") from error
     for part in qualname.split("."):
         try:
             found = getattr(found, part)
-        except AttributeError:
+        except Exception:
             raise LoadError(f"{module!r} has no {qualname!r}. If it was renamed, pass aliases={{{name!r}: 'new:name'}}") from None
         if isinstance(found, ModuleType):
             raise LoadError(f"{name!r} leads through a module; only classes may stand before the last name")

@@ -9,15 +9,17 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import KW_ONLY
-from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, dataclass_transform
+from weakref import WeakSet
 
 from heuretic.symbolic.checks import MISSING, Check, Field, compile_check, field, is_exact, substitute
+from heuretic.symbolic.digests import compile_digest
 from heuretic.symbolic.errors import FrozenError, InvalidField, Key, OpenChoiceError
 from heuretic.symbolic.names import module_name
-from heuretic.symbolic.values import FrozenDict, Node, freeze, same
+from heuretic.symbolic.values import SCALARS, FrozenDict, Node, Open, children, freeze, same
 
 T = TypeVar("T")
 
@@ -39,12 +41,16 @@ class SymbolicMeta(type):
         inherited: dict[str, Field] = {}
         for base in reversed(bases):
             inherited.update(getattr(base, "__fields__", {}))
+        for hidden in (inherited.keys() - fields.keys()) & namespace.keys():
+            raise TypeError(f"{name}.{hidden} would hide the field {hidden}. To change its default, annotate it: {hidden}: <type> = ...")
         merged = {**inherited, **fields}
         _check_order(name, merged)
         namespace["__slots__"] = tuple(f for f in fields if f not in inherited)
         namespace["__fields__"] = types.MappingProxyType(merged)
         namespace["__match_args__"] = tuple(f for f, spec in merged.items() if not spec.kw_only)
         cls = super().__new__(mcls, name, bases, namespace)
+        for spec in fields.values():
+            spec.owner = cls
         _resolve_annotations(cls, fields, sys._getframe(1).f_locals)
         _generate(cls)
         return cls
@@ -66,6 +72,9 @@ class Symbolic(Node, metaclass=SymbolicMeta):
     __fields__: ClassVar[Mapping[str, Field]] = types.MappingProxyType({})
     __names__: ClassVar[tuple[str, ...]] = ()
     __checks__: ClassVar[dict[str, Check]] = {}
+    __setters__: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {}
+    __draft__: ClassVar[Callable[[Any], Any]]
+    __has_post_init__: ClassVar[bool] = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise FrozenError(f"{type(self).__name__}.{name} cannot be set: programs are immutable. Try hr.replace(tree, {name}=...)")
@@ -73,27 +82,32 @@ class Symbolic(Node, metaclass=SymbolicMeta):
     def __delattr__(self, name: str) -> None:
         raise FrozenError(f"{type(self).__name__}.{name} cannot be deleted: programs are immutable")
 
-    def __items__(self) -> Iterator[tuple[Key, Any]]:
-        cls = type(self)
-        return zip(cls.__names__, cls.__values__(self))  # type: ignore[attr-defined]
+    def __items__(self) -> Iterable[tuple[Key, Any]]:
+        return ()
 
     def __head__(self) -> str:
         return head(type(self))
 
     def __with__(self, changes: Mapping[Key, Any]) -> Node:
-        cls = type(self)
-        checks = checks_of(cls)
-        new = cls.__draft__(self)  # type: ignore[attr-defined]
+        cls = self.__class__
+        checks: dict[Any, Check] = checks_of(cls)
+        checked: dict[str, Any] = {}
         for name, value in changes.items():
-            check = checks.get(name)  # type: ignore[arg-type]
+            check = checks.get(name)
             if check is None:
                 raise InvalidField(f"a field of {cls.__name__} ({', '.join(cls.__names__)})", name)
             try:
-                setattr(new, name, check(value))  # type: ignore[arg-type]
+                value = check(value)
             except InvalidField as error:
                 raise error.under(name) from None
+            if len(changes) == 1:
+                return cls.__setters__[str(name)](self, value)
+            checked[str(name)] = value
+        new = cls.__draft__(self)
+        for name, value in checked.items():
+            setattr(new, name, value)
         new.__class__ = cls
-        if cls.__has_post_init__:  # type: ignore[attr-defined]
+        if cls.__has_post_init__:
             run_post_init(new)
         return new
 
@@ -109,7 +123,8 @@ def head(cls: type) -> str:
     cached = cls.__dict__.get("__head_name__")
     if cached is None:
         cached = f"{module_name(cls.__module__)}:{cls.__qualname__}"
-        type.__setattr__(cls, "__head_name__", cached)
+        if isinstance(cls, SymbolicMeta):
+            type.__setattr__(cls, "__head_name__", cached)
     return cached
 
 
@@ -119,6 +134,81 @@ def run_post_init(node: Any) -> None:
         node.__post_init__()
     except OpenChoiceError:
         pass
+    except Exception:
+        if not _depends_on_choice(node):
+            raise
+
+
+class _Undecided:
+    """Stands for an open choice in a check that has failed: unlike the choice, it does not even compare."""
+
+    def _open(self, *_: Any) -> Any:
+        raise OpenChoiceError("this is still open")
+
+    __eq__ = __ne__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __iter__ = __len__ = _open
+    __contains__ = __getitem__ = __getattr__ = __int__ = __float__ = __index__ = __str__ = __repr__ = __format__ = _open
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = __abs__ = __pow__ = __rpow__ = _open
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __call__ = _open
+
+
+def _depends_on_choice(node: Any) -> bool:
+    """Whether a check that failed looks at an open choice, if only to compare it (`self.norm in ("pre", "post")`)."""
+    if isinstance(node, Open):
+        return False
+    probe = _with_undecided(node)
+    if probe is node:
+        return False
+    try:
+        probe.__post_init__()
+    except OpenChoiceError:
+        return True
+    except Exception:
+        return False
+    return True
+
+
+def _with_undecided(value: Any) -> Any:
+    """Return `value` with every open choice in it replaced; for checks only, as such a tree is no program."""
+    if isinstance(value, Open):
+        return _Undecided()
+    parts = {key: new for key, child in children(value) if (new := _with_undecided(child)) is not child}
+    if not parts:
+        return value
+    if isinstance(value, Symbolic):
+        cls = type(value)
+        probe = cls.__draft__(value)
+        for key, part in parts.items():
+            setattr(probe, str(key), part)
+        probe.__class__ = cls
+        return probe
+    filled = {key: parts.get(key, child) for key, child in children(value)}
+    if isinstance(value, FrozenDict):
+        return FrozenDict({str(key): part for key, part in filled.items()})
+    if isinstance(value, Node):  # a symbolic call
+        return type(value)(value.__target__, tuple(filled), tuple(filled.values()))  # type: ignore
+    return tuple(filled.values())
+
+
+class _Setters(dict[str, Callable[[Any, Any], Any]]):
+    """By field: the function `(node, value) -> node` that copies a node with one value exchanged for a checked one.
+
+    Each is generated when it is first used.
+    """
+
+    def __init__(self, cls: Any, draft: type) -> None:
+        self.cls, self.draft = cls, draft
+
+    def __missing__(self, name: str) -> Callable[[Any, Any], Any]:
+        body = "".join(f"    draft.{n} = {'value' if n == name else f'node.{n}'}\n" for n in self.cls.__names__)
+        finish = "    post_init(draft)\n" if self.cls.__has_post_init__ else ""
+        source = (
+            f"def put(node, value):\n    draft = Draft()\n    draft.__digest__ = None\n{body}"
+            f"    draft.__class__ = cls\n{finish}    return draft\n"
+        )
+        scope = {"Draft": self.draft, "cls": self.cls, "post_init": run_post_init}
+        exec(source, scope)
+        self[name] = typing.cast(Callable[[Any, Any], Any], scope["put"])
+        return self[name]
 
 
 def _restore(cls: Any, values: tuple[Any, ...]) -> Any:
@@ -137,7 +227,7 @@ def _own_fields(owner: str, namespace: dict[str, Any], kw_only: bool) -> dict[st
         if name.startswith("__"):
             raise TypeError(f"{owner}.{name} must not start with two underscores")
         default = namespace.pop(name, MISSING)
-        source = default if isinstance(default, Field) else Field(default=default)
+        source = copy(default) if isinstance(default, Field) else Field(default=default)
         if isinstance(source.default, list | dict | set) and source.default:
             raise TypeError(f"{owner}.{name}: default must be immutable, got a {type(source.default).__name__}. "
                             f"Try hr.field(default_factory=...)")  # fmt: skip
@@ -160,9 +250,18 @@ def _check_order(owner: str, fields: dict[str, Field]) -> None:
 
 
 def _resolve_annotations(cls: Any, own: dict[str, Field], local: Mapping[str, Any]) -> None:
-    """Turn string annotations into types where they can be already; the rest waits for the first object."""
+    """Turn string annotations into types where they can be already; the rest waits for the first object.
+
+    What a class made inside a function waits for may never be found by name again, so it is looked at anew
+    whenever its neighbours are made.
+    """
     scope = {**vars(sys.modules.get(cls.__module__, typing)), **local, cls.__name__: cls}
-    for spec in own.values():
+    pending = list(own.values())
+    place = (cls.__module__, cls.__qualname__.rpartition(".")[0])
+    for other in [each for each in _waiting if (each.__module__, each.__qualname__.rpartition(".")[0]) == place]:
+        scope.setdefault(other.__name__, other)
+        pending += [spec for spec in other.__fields__.values() if _has_forward(spec.annotation)]
+    for spec in pending:
         if isinstance(spec.annotation, str):
             try:
                 spec.annotation = eval(spec.annotation, scope)
@@ -170,6 +269,12 @@ def _resolve_annotations(cls: Any, own: dict[str, Field], local: Mapping[str, An
                 continue
         if not isinstance(spec.annotation, str):
             spec.annotation = _evaluate_nested(spec.annotation, scope)
+    if "<locals>" in cls.__qualname__ and any(_has_forward(spec.annotation) for spec in own.values()):
+        _waiting.add(cls)
+
+
+#: Classes made inside functions, with annotations that name what was not there yet.
+_waiting: WeakSet[Any] = WeakSet()
 
 
 def _evaluate_nested(annotation: Any, scope: dict[str, Any]) -> Any:
@@ -191,12 +296,14 @@ def _has_forward(annotation: Any) -> bool:
 
 
 def _bindings(cls: Any) -> dict[Any, Any]:
-    """Return what the type variables of generic bases are bound to, as in `class IntBox(Box[int])`."""
-    bound: dict[Any, Any] = {}
-    for base in getattr(cls, "__orig_bases__", ()):
-        origin = typing.get_origin(base)
-        if isinstance(origin, SymbolicMeta):
-            bound.update(zip(getattr(origin, "__parameters__", ()), typing.get_args(base), strict=False))
+    """Return, by base class, what its type variables are bound to, as in `class IntBox(Box[int])`."""
+    bound: dict[Any, dict[Any, Any]] = {}
+    for base in cls.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            origin = typing.get_origin(generic)
+            if isinstance(origin, SymbolicMeta):
+                arguments = [substitute(argument, bound.get(base, {})) for argument in typing.get_args(generic)]
+                bound[origin] = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
     return bound
 
 
@@ -208,13 +315,13 @@ def checks_of(cls: Any) -> dict[str, Check]:
         bound = _bindings(cls)
         for spec in cls.__fields__.values():
             if _has_forward(spec.annotation):
-                module = vars(sys.modules[cls.__module__])
-                resolved = _evaluate_nested(spec.annotation, {**module, cls.__name__: cls})
+                module = spec.owner.__module__
+                resolved = _evaluate_nested(spec.annotation, {**vars(sys.modules[module]), spec.owner.__name__: spec.owner})
                 if _has_forward(resolved):
                     raise TypeError(f"{cls.__name__}.{spec.name}: cannot find the type {spec.annotation!r}. "
-                                    f"Define or import it in {cls.__module__}")  # fmt: skip
+                                    f"Define or import it in {module}")  # fmt: skip
                 spec.annotation = resolved
-            checks[spec.name] = compile_check(substitute(spec.annotation, bound), spec)
+            checks[spec.name] = compile_check(substitute(spec.annotation, bound.get(spec.owner, {})), spec)
         type.__setattr__(cls, "__checks__", checks)
     return checks
 
@@ -231,37 +338,45 @@ _QUICK = {
 def _generate(cls: Any) -> None:
     """Attach the generated methods. `__init__` is compiled at the first call, when all types are known."""
     names: tuple[str, ...] = tuple(cls.__fields__)
-    getter = attrgetter(*names) if len(names) > 1 else None
     cls_set = type.__setattr__
     cls_set(cls, "__names__", names)
-    if getter is not None:
-        cls_set(cls, "__values__", getter)
-    elif names:
-        cls_set(cls, "__values__", lambda self: (getattr(self, names[0]),))
-    else:
-        cls_set(cls, "__values__", lambda self: ())
     cls_set(cls, "__stable__", frozenset(n for n, spec in cls.__fields__.items() if _is_stable(spec)))
     cls_set(cls, "__has_post_init__", callable(getattr(cls, "__post_init__", None)))
 
-    def first_init(self: Any, *args: Any, **kwargs: Any) -> None:
+    def first_init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         compiled = _compile_init(cls)
         if cls.__dict__["__init__"] is first_init:
             cls_set(cls, "__init__", compiled)
         compiled(self, *args, **kwargs)
 
+    def first_digest(self: Any) -> bytes:
+        compiled = compile_digest(head(cls), names)
+        cls_set(cls, "__compute_digest__", compiled)
+        return compiled(self)
+
     first_init.__signature__ = _signature(cls)  # type: ignore[attr-defined]
     cls_set(cls, "__init__", first_init)
+    cls_set(cls, "__compute_digest__", first_digest)
 
     body = "".join(f"    draft.{n} = self.{n}\n" for n in names)
-    scope = {"new": object.__new__, "Draft": _make_draft(cls), "cls": cls, "same": same}
+    draft = _make_draft(cls)
+    cls_set(cls, "__setters__", _Setters(cls, draft))
+    scope = {"Draft": draft, "cls": cls, "same": same, "SIMPLE": SCALARS, "EMPTY": ()}
+    items = "".join(f"({n!r}, self.{n}), " for n in names)
     compare = " and ".join(
         f"self.{n} == other.{n}" if is_exact(cls.__fields__[n].annotation) else f"same(self.{n}, other.{n})"
         for n in names
     )
+    inner = "".join(
+        f"    v = self.{n}\n    if v.__class__ not in SIMPLE and v is not EMPTY: found.append(({n!r}, v))\n" for n in names
+    )
     restore = "".join(f"    draft.{n} = values[{i}]\n" for i, n in enumerate(names))
     source = (
-        f"def draft(self):\n    draft = new(Draft)\n{body}    return draft\n"
-        f"def restore(values):\n    draft = new(Draft)\n{restore}    draft.__class__ = cls\n    return draft\n"
+        f"def draft(self):\n    draft = Draft()\n    draft.__digest__ = None\n{body}    return draft\n"
+        f"def restore(values):\n    draft = Draft()\n    draft.__digest__ = None\n{restore}"
+        f"    draft.__class__ = cls\n    return draft\n"
+        f"def __items__(self): return ({items})\n"
+        f"def __inner__(self):\n    found = []\n{inner}    return found\n"
         f"def __eq__(self, other):\n"
         f"    if self is other: return True\n"
         f"    if other.__class__ is not self.__class__: return NotImplemented\n"
@@ -270,6 +385,8 @@ def _generate(cls: Any) -> None:
     exec(source, scope)
     cls_set(cls, "__draft__", scope["draft"])
     cls_set(cls, "__restore__", staticmethod(typing.cast(Callable[..., Any], scope["restore"])))
+    cls_set(cls, "__items__", scope["__items__"])
+    cls_set(cls, "__inner__", scope["__inner__"])
     if "__eq__" not in cls.__dict__:
         cls_set(cls, "__eq__", scope["__eq__"])
     cls_set(cls, "__hash__", Node.__hash__)
@@ -282,19 +399,24 @@ def _is_stable(spec: Field) -> bool:
         origin = typing.get_origin(annotation)
         return isinstance(origin, SymbolicMeta) or any(looks_inside(a) for a in typing.get_args(annotation))
 
-    return not spec.constrained and not looks_inside(spec.annotation)
+    return not spec.constrained and not _has_forward(spec.annotation) and not looks_inside(spec.annotation)
 
 
 def _make_draft(cls: Any) -> type:
     """Return a class of the same layout whose objects can still be written.
 
     A copy is filled in as a draft and then given its real class: assigning a slot this way costs a tenth of
-    `object.__setattr__`, which is what frozen dataclasses pay.
+    `object.__setattr__`, which is what frozen dataclasses pay. It takes all three of object's own methods to be quick.
     """
-    slots = {"__slots__": cls.__dict__["__slots__"], "__setattr__": object.__setattr__, "__module__": cls.__module__}
+    slots = {
+        "__slots__": cls.__dict__["__slots__"], "__module__": cls.__module__, "__init__": object.__init__,
+        "__setattr__": object.__setattr__, "__delattr__": object.__delattr__,
+    }  # fmt: skip
     if "__dict__" in dir(cls) and not any("__dict__" in vars(b) for b in cls.__bases__):
         slots["__slots__"] = (*slots["__slots__"], "__dict__")
     slots["__symbolic_root__"] = True
+    if "__orig_bases__" in cls.__dict__:  # what Generic asks of its subclasses
+        slots["__orig_bases__"] = cls.__dict__["__orig_bases__"]
     return SymbolicMeta(f"_{cls.__name__}Draft", cls.__bases__, slots)
 
 
@@ -316,46 +438,48 @@ def _signature(cls: Any) -> Any:
 def _compile_init(cls: Any) -> Callable[..., None]:
     """Compile `__init__`: an exact-type test inline per field, the full check only where that fails."""
     checks = checks_of(cls)
-    scope: dict[str, Any] = {"MISSING": MISSING, "InvalidField": InvalidField, "post_init": run_post_init}
+    scope: dict[str, Any] = {"__MISSING": MISSING, "__InvalidField": InvalidField, "__post_init": run_post_init}
     positional: list[str] = []
     keyword: list[str] = []
-    lines: list[str] = []
+    # Everything but the arguments has two leading underscores, which fields may not have.
+    scope["__set_digest"] = Node.__dict__["__digest__"].__set__
+    lines: list[str] = ["__set_digest(__self, None)"]
     for name, spec in cls.__fields__.items():
-        scope[f"check_{name}"], scope[f"set_{name}"] = checks[name], getattr(cls, name).__set__
+        scope[f"__check_{name}"], scope[f"__set_{name}"] = checks[name], getattr(cls, name).__set__
         argument = name
         if spec.default_factory is not None:
-            scope[f"make_{name}"] = spec.default_factory
-            argument = f"{name}=MISSING"
-            lines.append(f"if {name} is MISSING: {name} = make_{name}()")
+            scope[f"__make_{name}"] = spec.default_factory
+            argument = f"{name}=__MISSING"
+            lines.append(f"if {name} is __MISSING: {name} = __make_{name}()")
         elif spec.default is not MISSING:
-            scope[f"default_{name}"] = _checked_default(cls, name, spec, checks[name])
-            argument = f"{name}=default_{name}"
+            scope[f"__default_{name}"] = _checked_default(cls, name, spec, checks[name])
+            argument = f"{name}=__default_{name}"
         (keyword if spec.kw_only else positional).append(argument)
         quick = _QUICK.get(spec.annotation) if isinstance(spec.annotation, type) and not spec.constrained else None
         if typing.get_origin(spec.annotation) is typing.Literal and not spec.constrained:
             options = typing.get_args(spec.annotation)
             if all(isinstance(o, str) for o in options):
-                scope[f"options_{name}"] = frozenset(options)
-                quick = "{0}.__class__ is not str or {0} not in options_{0}"
+                scope[f"__options_{name}"] = frozenset(options)
+                quick = "{0}.__class__ is not str or {0} not in __options_{0}"
         test = quick.format(name) if quick else "True"
         if spec.default is not MISSING:  # the default was checked when the class was compiled
-            test = f"{name} is not default_{name}" + (f" and ({test})" if quick else "")
+            test = f"{name} is not __default_{name}" + (f" and ({test})" if quick else "")
         lines.append(
             f"if {test}:\n"
-            f"            try: {name} = check_{name}({name})\n"
-            f"            except InvalidField as error: raise named(error, '{name}') from None"
+            f"            try: {name} = __check_{name}({name})\n"
+            f"            except __InvalidField as __error: raise __named(__error, '{name}') from None"
         )
-        lines.append(f"set_{name}(self, {name})")
+        lines.append(f"__set_{name}(__self, {name})")
     if cls.__has_post_init__:
-        lines.append("post_init(self)")
+        lines.append("__post_init(__self)")
 
     def named(error: InvalidField, name: str) -> InvalidField:
         raised = error.under(name)
         raised.owner = cls.__name__
         return raised
 
-    scope["named"] = named
-    arguments = ", ".join(["self", *positional, *(["*", *keyword] if keyword else [])])
+    scope["__named"] = named
+    arguments = ", ".join(["__self", *positional, *(["*", *keyword] if keyword else [])])
     # The values are passed as closure cells, which are read faster than globals.
     outer = ", ".join(scope)
     body = "\n        ".join(lines) or "pass"

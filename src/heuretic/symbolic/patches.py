@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from typing import Any, ClassVar, TypeVar, Union, cast
 from urllib.parse import quote, unquote
 
 from heuretic.symbolic.adapters import Adapter, adapter_for
-from heuretic.symbolic.catalog import published
+from heuretic.symbolic.catalog import entries, published
+from heuretic.symbolic.checks import MISSING
 from heuretic.symbolic.diffs import Change
-from heuretic.symbolic.display import title
-from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief
-from heuretic.symbolic.nodes import Symbolic, checks_of
+from heuretic.symbolic.display import is_default, title
+from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief, shortened
+from heuretic.symbolic.names import main_name
+from heuretic.symbolic.nodes import Symbolic, checks_of, head
 from heuretic.symbolic.paths import Path
 from heuretic.symbolic.trees import is_call_of
 from heuretic.symbolic.values import SCALARS, FrozenDict, Node, children, freeze
@@ -85,7 +88,7 @@ def _make_rule(function: Callable[..., Any], names: tuple[str, ...] = ()) -> _Ru
         raise PatchError(f"rule {function.__qualname__} must take a node")
     annotation = hints.get(parameters[0])
     options = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    classes = tuple(o for o in options if isinstance(o, type))
+    classes = tuple(c for c in (typing.get_origin(o) or o for o in options) if isinstance(c, type))
     if not classes and not names:
         raise PatchError(f"rule {function.__qualname__} must annotate {parameters[0]!r} with the class it is for, got {annotation!r}")
     return _Rule(function, classes, names, len(parameters) > 1)
@@ -131,16 +134,25 @@ def _parts(patch: Patch) -> tuple[Patch, ...]:
 def patch_name(patch: type[Patch] | Patch) -> str:
     """Return the name of a patch as addresses use it."""
     cls = patch if isinstance(patch, type) else type(patch)
-    return cls.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+    named = cls.name if isinstance(cls.name, str) else ""
+    return named or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
 
 def _address(patch: Patch) -> str:
     given = []
     for name, spec in type(patch).__fields__.items():
         value = getattr(patch, name)
-        if not (spec.optional and value == spec.default):
-            given.append(f"{name}={quote(_parameter_text(value), safe='[]{},:')}")
-    return patch_name(patch) + ("?" + "&".join(given) if given else "")
+        if not is_default(spec, value):
+            try:
+                given.append(f"{name}={quote(_parameter_text(value), safe='[]{},:')}")
+            except TypeError:
+                raise PatchError(f"{patch_name(patch)}: {name}={brief(value)} cannot be written in an address. Try hr.dumps(patch)") from None
+    return _address_name(type(patch)) + ("?" + "&".join(given) if given else "")
+
+
+def _address_name(cls: type[Patch]) -> str:
+    slug = patch_name(cls)
+    return slug if slug in entries() and getattr(published(slug), "patch", None) is cls else head(cls)
 
 
 def _parameter_text(value: Any) -> str:
@@ -148,9 +160,11 @@ def _parameter_text(value: Any) -> str:
         try:
             json.loads(value)
         except ValueError:
-            return value
-        return json.dumps(value)  # quoted, or it would be read as a number, list, ...
-    return json.dumps(value)
+            if not any("\ud800" <= char <= "\udfff" for char in value):
+                return value
+        except RecursionError:
+            pass
+    return json.dumps(value)  # strings in quotes, or they would be read as a number, list, ...
 
 
 def patch_at(address: str) -> Patch:
@@ -162,6 +176,8 @@ def patch_at(address: str) -> Patch:
 
     Raises: PatchError if there is no such patch or a parameter is unknown, repeated or does not fit.
     """
+    if " | " in address:
+        return Chain(tuple(patch_at(part) for part in address.split(" | ")))
     name, _, query = address.strip().partition("?")
     cls = _patch_class(name.strip())
     given: dict[str, Any] = {}
@@ -169,38 +185,42 @@ def patch_at(address: str) -> Patch:
         key, equals, text = item.partition("=")
         key, text = unquote(key), unquote(text)
         spec = cls.__fields__.get(key)
-        if not equals or spec is None:
-            known = ", ".join(f"{f}={s.default!r}" if s.optional else f for f, s in cls.__fields__.items()) or "none"
-            raise PatchError(f"{name} has no parameter {key!r} in {address!r}; it has {known}")
+        if spec is None:
+            known = ", ".join(f"{f}={s.default!r}" if s.default is not MISSING else f for f, s in cls.__fields__.items()) or "none"
+            raise PatchError(f"{name} has no parameter {key[:80]!r} in {address[:200]!r}; it has {known}")
+        if not equals:
+            raise PatchError(f"{key} must have a value, as in {key}=..., got {address[:200]!r}")
         if key in given:
-            raise PatchError(f"{key} must be given once, got it twice in {address!r}")
+            raise PatchError(f"{key} must be given once, got it twice in {address[:200]!r}")
         given[key] = _fitting(cls, key, text, address)
     try:
         return cls(**given)
     except (InvalidField, TypeError, ValueError) as error:
-        raise PatchError(f"{address!r}: {error}") from None
+        raise PatchError(f"{address[:200]!r}: {error}") from None
 
 
 def _fitting(cls: type[Patch], key: str, text: str, address: str) -> Any:
     check = checks_of(cls)[key]
     try:
         return check(json.loads(text))
-    except (ValueError, InvalidField):
+    except (ValueError, RecursionError):
         try:
             return check(text)
         except InvalidField as error:
-            raise PatchError(f"{address!r}: {key} must be {error.expected}, got {text!r}") from None
+            raise PatchError(f"{address[:200]!r}: {key} must be {shortened(error.expected, 200)}, got {brief(text)}") from None
 
 
 def _patch_class(name: str) -> type[Patch]:
     if ":" in name:
         module, _, qualname = name.partition(":")
         try:
+            if module == main_name() and "__main__" in sys.modules:
+                module = "__main__"
             found: Any = import_module(module)
             for part in qualname.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise PatchError(f"no patch at {name!r}: {error}") from None
+        except (ImportError, AttributeError, ValueError) as error:
+            raise PatchError(f"no patch at {name[:120]!r}: {error}") from None
     else:
         found = getattr(published(name), "patch", None)
         if found is None:
@@ -228,7 +248,7 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
 
     Raises: PatchError if a patch is unknown, ill-formed, or changed nothing.
     """
-    seen: list[Change] = changes if changes is not None else []
+    seen: list[Change] = []
     adapter = None if isinstance(program, Node | tuple | FrozenDict) else adapter_for(program)
     if adapter is None and not isinstance(program, Node | tuple | list | dict):
         raise PatchError(
@@ -251,6 +271,10 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
                     f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for {sought}. "
                     f"Pass allow_empty=True if that is meant"
                 )
+    if adapter is not None:
+        adapter.finish(result)
+    if changes is not None:
+        changes.extend(seen)
     return cast(T, result)
 
 
@@ -260,8 +284,7 @@ def _label(part: Any) -> str:
 
 def _as_patch(patch: PatchLike) -> Patch | Callable[..., Any]:
     if isinstance(patch, str):
-        parts = [patch_at(address) for address in patch.split(" | ")]
-        return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+        return patch_at(patch)
     if isinstance(patch, Patch) or inspect.isfunction(patch) or inspect.ismethod(patch):
         return patch
     raise PatchError(f"a patch must be a Patch, an address or a rule function, got {brief(patch)}")
@@ -295,6 +318,8 @@ def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[
                 value = value.__with__(edits)
             except InvalidField as error:
                 raise error.under(*at) from None
+            except ValueError as error:
+                raise PatchError(f"the patched {title(value)} at {str(Path(at)) or 'the root'} is refused: {error}") from error
         elif value.__class__ is tuple:
             value = tuple(edits.get(i, item) for i, item in enumerate(value))
         else:

@@ -12,6 +12,9 @@ from heuretic.symbolic.errors import Key, PathError
 _SEGMENT = re.compile(r'\.?([^\W\d]\w*)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
+_PLAIN = re.compile(r"[^\W\d]\w*")
+
+
 class Path(tuple[Key, ...]):
     """Keys from the root to a place: field, parameter and mapping names as `str`, positions as `int`."""
 
@@ -22,7 +25,7 @@ class Path(tuple[Key, ...]):
         for key in self:
             if isinstance(key, int):
                 text += f"[{key}]"
-            elif key.isidentifier():
+            elif _PLAIN.fullmatch(key):
                 text += f".{key}" if text else key
             else:
                 text += f"[{json.dumps(key)}]"
@@ -42,9 +45,12 @@ def _parse(text: str) -> Path:
     while at < len(text):
         match = _SEGMENT.match(text, at)
         if not match or (text[at] == ".") != bool(keys and match[1]):
-            raise PathError(f"path must look like 'blocks[2].filters', got {text!r} (unreadable at character {at})")
+            raise PathError(f"path must look like 'blocks[2].filters', got {text[:80]!r} (unreadable at character {at})")
         name, index, quoted = match.groups()
-        keys.append(name if name is not None else int(index) if index is not None else json.loads(quoted))
+        try:
+            keys.append(name if name is not None else int(index) if index is not None else json.loads(quoted))
+        except ValueError as error:
+            raise PathError(f"path {text[:80]!r} is unreadable at character {at}: {error}") from None
         at = match.end()
     return Path(keys)
 

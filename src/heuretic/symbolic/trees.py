@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from heuretic.symbolic.adapters import adapter_for
-from heuretic.symbolic.calls import Call, make
-from heuretic.symbolic.errors import InvalidField, Key, OpenChoiceError, PathError, brief
+from heuretic.symbolic.calls import Call, make, parameter_names
+from heuretic.symbolic.errors import InvalidField, Key, OpenChoiceError, PathError, brief, shortened
 from heuretic.symbolic.names import Name
-from heuretic.symbolic.nodes import Symbolic, run_post_init
+from heuretic.symbolic.nodes import Symbolic
 from heuretic.symbolic.paths import Path, PathLike, as_path
-from heuretic.symbolic.values import SCALARS, FrozenDict, Node, Open, children, freeze
+from heuretic.symbolic.values import SCALARS, FrozenDict, Node, Open, children, freeze, inner, rooted
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Selector = type | tuple[type, ...] | Callable[[Any], bool]
 
 
 def walk(tree: Any) -> Iterator[tuple[Path, Any]]:
     """Yield (path, value) for the tree and everything in it, parents before children, leaves included."""
-    stack: list[tuple[tuple[Key, ...], Any]] = [((), tree)]
+    stack: list[tuple[tuple[Key, ...], Any]] = [((), rooted(tree))]
     while stack:
         path, value = stack.pop()
         yield Path(path), value
@@ -35,25 +36,25 @@ def find(tree: Any, selector: Selector) -> list[tuple[Path, Any]]:
         selector: A class (or tuple of classes), which picks objects of it and symbolic calls that make one, or a
             function of the value that returns whether to pick it.
     """
-    picks: Callable[[Any], bool]
-    if isinstance(selector, type | tuple):
-        classes = selector if isinstance(selector, tuple) else (selector,)
-        skip = not any(issubclass(scalar, classes) for scalar in SCALARS)
-
-        def picks(value: Any) -> bool:
-            return isinstance(value, classes) or is_call_of(value, classes)
-    else:
-        picks, skip = selector, False
+    if not isinstance(selector, type | tuple):
+        return [(path, value) for path, value in walk(tree) if selector(value)]
+    classes = selector if isinstance(selector, tuple) else (selector,)
+    if any(issubclass(simple, classes) for simple in (*SCALARS, tuple)):
+        return [(path, value) for path, value in walk(tree) if isinstance(value, classes) or is_call_of(value, classes)]
     found: list[tuple[Path, Any]] = []
-
-    def visit(path: tuple[Key, ...], value: Any) -> None:
-        if picks(value):
-            found.append((Path(path), value))
-        for key, child in children(value):
-            if not (skip and child.__class__ in SCALARS):
-                visit((*path, key), child)
-
-    visit((), tree)
+    stack: list[tuple[tuple[Key, ...], Any]] = [((), rooted(tree))]
+    while stack:
+        path, value = stack.pop()
+        kind = value.__class__
+        if kind is not tuple:
+            if isinstance(value, classes) or (kind is Call and is_call_of(value, classes)):
+                found.append((Path(path), value))
+            for key, child in inner(value)[::-1]:
+                stack.append((path + (key,), child))  # noqa: RUF005 - half as fast otherwise
+        else:
+            for i in range(len(value) - 1, -1, -1):
+                if value[i].__class__ not in SCALARS:
+                    stack.append((path + (i,), value[i]))  # noqa: RUF005
     return found
 
 
@@ -70,6 +71,7 @@ def get(tree: Any, path: PathLike) -> Any:
 
     Raises: PathError naming the first part that leads nowhere.
     """
+    tree = rooted(tree)
     for depth, key in enumerate(keys := as_path(path)):
         tree = _child(tree, key, keys[:depth])
     return tree
@@ -80,17 +82,12 @@ def _child(value: Any, key: Key, at: tuple[Key, ...]) -> Any:
         if isinstance(value, FrozenDict):
             if key in value:
                 return value[key]
-        elif isinstance(value, Node):
+        elif isinstance(value, Call) or (isinstance(value, Symbolic) and key in type(value).__fields__):
             try:
                 return getattr(value, key)
             except AttributeError:
                 pass
-    elif isinstance(value, Call):
-        try:
-            return value[key]
-        except IndexError:
-            pass
-    elif isinstance(value, tuple):
+    elif isinstance(value, Call) or isinstance(value, tuple):
         try:
             return value[key]
         except IndexError:
@@ -99,14 +96,17 @@ def _child(value: Any, key: Key, at: tuple[Key, ...]) -> Any:
 
 
 def _no_such(value: Any, key: Key, at: tuple[Key, ...]) -> PathError:
-    known = [k for k, _ in children(value)]
+    known: list[Key] = [k for k, _ in children(value)]
+    if isinstance(value, Call):
+        known += [name for name in parameter_names(value) if name not in known]
     close = get_close_matches(str(key), [str(k) for k in known], 1)
     if isinstance(key, int):
         hint = f"it has {sum(isinstance(k, int) for k in known)} positions"
     else:
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(str, known[:12])) or 'no parts'}"
-    place = f"at {str(Path(at))!r} " if at else ""
-    return PathError(f"no {str(Path((key,)))!r} {place}in {brief(value)}; {hint}")
+    place = f"at {shortened(str(Path(at)), 200)!r} " if at else ""
+    wanted = shortened(str(Path((key,))), 80)
+    return PathError(f"no {wanted!r} {place}in {brief(value)}; {shortened(hint, 300)}")
 
 
 def replace(tree: T, changes: Mapping[str, Any] | Mapping[tuple[Key, ...], Any] | None = None, /, **fields: Any) -> T:
@@ -120,6 +120,8 @@ def replace(tree: T, changes: Mapping[str, Any] | Mapping[tuple[Key, ...], Any] 
     lies inside another that is replaced too.
     """
     everything: dict[Any, Any] = {**(changes or {}), **fields}
+    if len(everything) < len(changes or ()) + len(fields):
+        raise ValueError("one place is replaced twice, in changes and by keyword")
     if not isinstance(tree, Node | tuple | FrozenDict):
         if isinstance(tree, list | dict):
             return replace(freeze(tree), everything)
@@ -127,6 +129,8 @@ def replace(tree: T, changes: Mapping[str, Any] | Mapping[tuple[Key, ...], Any] 
         if adapter is None:
             raise TypeError(f"replace needs a program, got {brief(tree)}")
         return cast(T, adapter.replace(tree, everything))
+    if not everything:
+        return tree
     if len(everything) == 1:
         [(path, value)] = everything.items()
         keys = as_path(path)
@@ -150,39 +154,42 @@ class _Branch(dict[Key, Any]):
     """Changes below one key."""
 
 
-def _replace_one(root: Any, keys: tuple[Key, ...], new: Any) -> Any:
+def _replace_one(root: Any, keys: tuple[Any, ...], new: Any) -> Any:
     """Rebuild the nodes from the root to one place; the common case of `replace`, kept short because it is hot."""
     parents: list[Any] = []
     value = root
-    for depth, key in enumerate(keys):
-        parents.append(value)
-        try:
-            value = value[key] if value.__class__ is tuple else getattr(value, key)  # type: ignore[arg-type]
-        except (TypeError, IndexError, AttributeError):
-            if depth + 1 < len(keys):
-                value = _child(value, key, keys[:depth])
-    unchecked = True
-    for depth in range(len(keys) - 1, -1, -1):
-        parent, key = parents[depth], keys[depth]
-        if parent.__class__ is tuple and key.__class__ is int and -len(parent) <= key < len(parent):  # type: ignore[operator]
-            items = list(parent)
-            items[key] = new  # type: ignore[call-overload]
-            new = tuple(items)
-        elif unchecked or not isinstance(parent, Symbolic) or key not in parent.__stable__:  # type: ignore[attr-defined]
-            new = _with(parent, {key: new}, keys[:depth])
-            unchecked = False
-        else:  # the child was checked and kept its class, so it still fits here
-            cls = parent.__class__
-            draft = cls.__draft__(parent)  # type: ignore[attr-defined]
-            setattr(draft, key, new)  # type: ignore[arg-type]
-            draft.__class__ = cls
-            if cls.__has_post_init__:  # type: ignore[attr-defined]
-                run_post_init(draft)
-            new = draft
-    return freeze(new) if unchecked else new
+    try:
+        for key in keys:
+            parents.append(value)
+            value = value[key] if key.__class__ is int or value.__class__ is FrozenDict else getattr(value, key)
+    except (TypeError, LookupError, AttributeError):
+        return _replace_many(root, _nested(keys, new), ())
+    fits = False  # whether `new` was checked by its own class and kept that class, so that it fits where it stands
+    while parents:
+        parent = parents.pop()
+        key = keys[len(parents)]
+        kind = parent.__class__
+        if kind is tuple and key.__class__ is int:
+            key %= len(parent)
+            new = (*parent[:key], new, *parent[key + 1 :])
+        elif fits and kind is not FrozenDict and key in kind.__stable__:
+            new = kind.__setters__[key](parent, new)
+        else:
+            new = _with(parent, {key: new}, keys[: len(parents)])
+            fits = isinstance(parent, Node) and not isinstance(parent, Open)
+    return new if keys and fits else freeze(new)
+
+
+def _nested(keys: tuple[Any, ...], new: Any) -> _Branch:
+    for key in reversed(keys):
+        new = _Branch({key: new})
+    return new
 
 
 def _replace_many(value: Any, changes: Mapping[Key, Any], at: tuple[Key, ...]) -> Any:
+    length = len(value) if isinstance(value, tuple | Call) else 0
+    if length and len({k % length if isinstance(k, int) else k for k in changes}) < len(changes):
+        raise ValueError(f"one place at {str(Path(at)) or 'the root'} is replaced twice, counted from either end")
     done = {
         key: _replace_many(_child(value, key, at), new, (*at, key)) if isinstance(new, _Branch) else new
         for key, new in changes.items()
@@ -201,7 +208,7 @@ def _with(value: Any, changes: Mapping[Key, Any], at: tuple[Key, ...]) -> Any:
                         raise _no_such(value, key, at)
             return value.__with__(changes)
         except InvalidField as error:
-            if "a field of" in error.expected or "no parameter" in error.expected:
+            if not error.path and ("a field of" in error.expected or "parameter" in error.expected):
                 raise _no_such(value, error.got, at) from None
             raise error.under(*at) from None
     if value.__class__ is tuple:
@@ -212,6 +219,9 @@ def _with(value: Any, changes: Mapping[Key, Any], at: tuple[Key, ...]) -> Any:
             items[key] = new
         return tuple(items)
     if isinstance(value, FrozenDict):
+        for key in changes:
+            if key not in value:
+                raise _no_such(value, key, at)
         return FrozenDict({**value, **{str(k): freeze(v) for k, v in changes.items()}})
     raise _no_such(value, next(iter(changes)), at)
 
@@ -221,7 +231,17 @@ def open_choices(tree: Any) -> list[tuple[Path, Any]]:
     return [(path, value) for path, value in walk(tree) if isinstance(value, Open)]
 
 
-def build(program: T) -> T:
+class Builds(Protocol[T_co]):
+    """A node that says what is built of it."""
+
+    def build(self) -> T_co: ...
+
+
+@overload
+def build(program: Builds[T_co]) -> T_co: ...
+@overload
+def build(program: T) -> T: ...
+def build(program: Any) -> Any:
     """Make the object that a program describes: symbolic calls are called, arguments first, in order.
 
     A `Symbolic` object with a method `build()` is replaced by what that returns; one without is its own value.
@@ -229,14 +249,15 @@ def build(program: T) -> T:
 
     Raises: OpenChoiceError if choices are open. Whatever the callables raise, with the path added as a note.
     """
+    program = rooted(program)
     still = open_choices(program)
     if still:
         shown = "; ".join(f"{path or 'the root'}: {brief_choice(choice)}" for path, choice in still[:3])
         raise OpenChoiceError(
             f"{len(still)} choice(s) still open ({shown}{'; ...' if len(still) > 3 else ''}). "
-            f"Try hr.discover(program, ...), or choose: hr.replace(program, {path: value})"
+            f"Try hr.discover(program, ...), or choose: hr.replace(program, {{path: value}})"
         )
-    return cast(T, _build(program, ()))
+    return _build(program, ())
 
 
 def brief_choice(choice: Any, limit: int = 50) -> str:
@@ -272,6 +293,6 @@ def _noting(at: tuple[Key, ...], function: Callable[..., Any], *args: Any) -> An
     try:
         return function(*args)
     except Exception as error:
-        if not getattr(error, "__notes__", None):
+        if not any(str(note).startswith("while building ") for note in getattr(error, "__notes__", ())):
             error.add_note(f"while building {str(Path(at)) or 'the root'}")
         raise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from heuretic.symbolic.errors import FrozenError, InvalidField, Key
-from heuretic.symbolic.names import is_reference, name_of
+from heuretic.symbolic.names import Name, is_reference, name_of
 
 SCALARS = frozenset((type(None), bool, int, float, str))
+_EMPTY = ()
 LEAF = "a scalar, string, None, enum, dtype, importable function or class, a program, or a list or mapping of these"
 
 
@@ -49,10 +50,18 @@ class Node:
     """What `Symbolic` objects and symbolic calls have in common. Not for subclassing by users."""
 
     __slots__ = ("__digest__", "__weakref__")
+    #: Kept once it was asked for; None before.
+    __digest__: bytes | None
+    #: Fields in which a value may be exchanged for another of its class without a new check.
+    __stable__: ClassVar[frozenset[str]] = frozenset()
 
-    def __items__(self) -> Iterator[tuple[Key, Any]]:
-        """Yield the children, leaves included, in order."""
+    def __items__(self) -> Iterable[tuple[Key, Any]]:
+        """Return the children, leaves included, in order."""
         raise NotImplementedError
+
+    def __inner__(self) -> list[tuple[Key, Any]]:
+        """Return the children without scalars and empty tuples, in order."""
+        return [(key, child) for key, child in self.__items__() if child.__class__ not in SCALARS and child is not _EMPTY]
 
     def __with__(self, changes: Mapping[Key, Any]) -> Node:
         """Return a node in which `changes` are made and checked; all else is shared."""
@@ -60,6 +69,10 @@ class Node:
 
     def __head__(self) -> str:
         """Return the importable name of the class or of the callable."""
+        raise NotImplementedError
+
+    def __compute_digest__(self) -> bytes:
+        """Compute the digest, keep it in `__digest__`, and return it."""
         raise NotImplementedError
 
     def __hash__(self) -> int:
@@ -114,7 +127,7 @@ def freeze(value: Any) -> Any:
         return value
     if isinstance(value, Node):
         return value
-    if isinstance(value, Enum):
+    if isinstance(value, Enum | Name):
         return value
     if isinstance(value, list | tuple):
         return tuple([_under(i, item) for i, item in enumerate(value)])
@@ -122,16 +135,21 @@ def freeze(value: Any) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise InvalidField("mapping keys of type str", key)
-        return FrozenDict({str(key): _under(key, item) for key, item in value.items()})
+        return FrozenDict({str.__str__(key): _under(key, item) for key, item in value.items()})
     if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
         return freeze(value.item())
     for scalar in (bool, int, float, str):
         if isinstance(value, scalar):  # a subclass: keep the plain value, which is what is compared and saved
-            return scalar(value)
+            return str.__str__(value) if scalar is str else freeze(scalar(value))
     if is_reference(value):
         name_of(value)
         return value
     raise InvalidField(LEAF, value)
+
+
+def rooted(tree: Any) -> Any:
+    """Return the tree, frozen if its root is a plain list or dict."""
+    return freeze(tree) if tree.__class__ in (list, dict) else tree
 
 
 def check_float(value: float) -> float:
@@ -162,12 +180,17 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def children(value: Any) -> Iterator[tuple[Key, Any]]:
-    """Yield (key, child) of a node or container, leaves included; nothing for a leaf."""
+def children(value: Any) -> Iterable[tuple[Key, Any]]:
+    """Return (key, child) of a node or container, leaves included; nothing for a leaf."""
     if isinstance(value, Node):
         return value.__items__()
     if value.__class__ is tuple:
-        return iter(enumerate(value))
-    if isinstance(value, FrozenDict):
-        return iter(value.items())
-    return iter(())
+        return enumerate(value)
+    return value.items() if isinstance(value, FrozenDict) else ()
+
+
+def inner(value: Any) -> list[tuple[Key, Any]]:
+    """Return those of the `children` that may themselves have some, or be nodes: all but scalars and empty tuples."""
+    if isinstance(value, Node):
+        return value.__inner__()
+    return [(key, child) for key, child in children(value) if child.__class__ not in SCALARS and child is not _EMPTY]
