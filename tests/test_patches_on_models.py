@@ -286,6 +286,19 @@ def test_weights_that_fit_a_new_layer_are_kept_with_ties_and_frozenness() -> Non
     assert not patched.head.weight.requires_grad
 
 
+def test_recurrent_layers_compute_with_the_weights_that_were_kept() -> None:
+    def again(node: nn.LSTM) -> nn.LSTM:
+        return hr.sym(nn.LSTM)(node.input_size, node.hidden_size)
+
+    model = nn.Sequential(nn.LSTM(3, 4))
+    x = torch.randn(5, 2, 3)
+    expected = model(x)[0]
+    assert torch.equal(hr.apply(model, again)(x)[0], expected)
+    zeros = hr.replace(model[0], weight_hh_l0=nn.Parameter(torch.zeros(16, 4)))
+    assert not torch.equal(zeros(x)[0], expected)
+    assert torch.equal(model(x)[0], expected)
+
+
 def test_a_rule_may_edit_a_built_layer_like_a_symbolic_one() -> None:
     def wider(node: nn.Conv2d) -> nn.Conv2d:
         return hr.replace(node, kernel_size=5, padding=2)

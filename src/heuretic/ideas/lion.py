@@ -42,7 +42,7 @@ class UseLion(hr.Patch):
     """
 
     name: ClassVar[str] = "lion"
-    factor: float = hr.field(default=10.0, ge=3.0, le=10.0)
+    factor: float = hr.field(default=10.0, ge=3.0, le=10.0, doc="divides lr and multiplies weight_decay")
 
     @hr.rule
     def optimizer(self, node: torch.optim.AdamW | torch.optim.Adam) -> Any:
@@ -196,15 +196,13 @@ def judge(scale: Scale, arms: Mapping[str, Arm], comparisons: Sequence[Compariso
         mean = sum(adamw["test_loss_nats"]) / len(adamw["test_loss_nats"])
         shown = each.estimate
         low, high = (shown.mean if end is None else end for end in (shown.low, shown.high))
-        worse = worse or ratio != 0.5 or low > 0
-        unsure = unsure or high >= MARGIN * mean
-        seen.append(f"{each.treatment} {shown} nats against AdamW's {mean:.4g}, state ratio {ratio:g}")
-    verdict: Verdict = "reproduced"
-    if scale == "smoke" or (unsure and not worse):
-        verdict = "not testable at this scale"
-    elif worse:
-        verdict = "not reproduced"
-    return verdict, "Difference in test loss (95% interval): " + "; ".join(seen) + "."
+        finding = "worse" if low > 0 else "no worse" if high < MARGIN * mean else "undecided"
+        worse = worse or ratio != 0.5 or finding == "worse"
+        unsure = unsure or finding == "undecided"
+        seen.append(f"{each.treatment} {finding}, {shown} nats from AdamW's {mean:.4g}, with {ratio:g} of its state")
+    verdict: Verdict = "not reproduced" if worse else "not testable at this scale" if unsure else "reproduced"
+    reason = f"Mean test loss with 95% interval of the paired difference: {'; '.join(seen)}."
+    return ("not testable at this scale" if scale == "smoke" else verdict), reason
 
 
 def _measure(program: Any, task: Task, epochs: int, trials: int, seeds: Sequence[int]) -> Arm:

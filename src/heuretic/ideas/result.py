@@ -134,6 +134,10 @@ class Reproduction:
         """The command that repeats the check."""
         return f"heuretic reproduce {self.idea} --scale {self.scale}"
 
+    def estimate(self, arm: str, metric: str) -> Estimate:
+        """Return the mean of a metric of an arm, with its 95% interval."""
+        return estimate(self.arms[arm].measurements[metric])
+
     def record(self) -> dict[str, Any]:
         """Return everything as plain data, intervals included."""
         return {

@@ -32,7 +32,9 @@ class SmoothActivations(hr.Patch):
     """
 
     name: ClassVar[str] = "smooth-adversarial-training"
-    activation: Literal["silu", "gelu", "softplus", "elu", "smooth_relu"] = "silu"
+    activation: Literal["silu", "gelu", "softplus", "elu", "smooth_relu"] = hr.field(
+        default="silu", doc="what stands in for ReLU"
+    )
 
     @hr.rule
     def module(self, node: nn.ReLU | nn.ReLU6) -> Any:

@@ -91,7 +91,9 @@ class ModuleTree:
             return self.fit(node, _remade(node, changes))
         result = copy.copy(node)
         for name, value in node.__dict__.items():
-            if name.startswith("_") and isinstance(value, dict | set):  # what torch keeps of weights, parts and hooks
+            if name.startswith("_") and isinstance(
+                value, dict | set | list
+            ):  # what torch keeps of weights, parts and hooks
                 result.__dict__[name] = value.copy()
         for name, value in changes.items():
             _set(result, name, build(value) if isinstance(value, Node) else value)
@@ -133,7 +135,9 @@ def _keep_tensors(old: nn.Module, new: nn.Module) -> None:
         }
         for module in new.modules():
             own: dict[str, Tensor | None] = getattr(module, kind)
-            own.update({name: kept[id(tensor)] for name, tensor in own.items() if id(tensor) in kept})
+            for name, tensor in own.items():
+                if id(tensor) in kept:
+                    setattr(module, name, kept[id(tensor)])  # not own[name] = ...: recurrent modules keep a second list
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
@@ -155,7 +159,8 @@ def _move_like(model: nn.Module, module: nn.Module) -> None:
                 if id(tensor) not in moved:
                     new = tensor.detach().to(present[0].device, dtype if tensor.is_floating_point() else None)
                     moved[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if own is part._parameters else new
-                own[name] = moved[id(tensor)]  # type: ignore[assignment]
+                if moved[id(tensor)] is not tensor:
+                    setattr(part, name, moved[id(tensor)])
 
 
 def _remade(node: nn.Module, changes: Mapping[str, Any]) -> nn.Module:

@@ -1,0 +1,11 @@
+"""Squared ReLU in GPT-2, by hand."""
+
+from torch import nn
+
+from heuretic.nn import SquaredReLU
+
+
+def edit(model: nn.Module) -> None:
+    """Edit `model` in place."""
+    for block in model.transformer.h:
+        block.mlp.act = SquaredReLU()

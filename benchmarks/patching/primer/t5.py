@@ -1,0 +1,11 @@
+"""Squared ReLU in T5, by hand."""
+
+from torch import nn
+
+from heuretic.nn import SquaredReLU
+
+
+def edit(model: nn.Module) -> None:
+    """Edit `model` in place."""
+    for block in [*model.encoder.block, *model.decoder.block]:
+        block.layer[-1].DenseReluDense.act = SquaredReLU()
