@@ -337,7 +337,7 @@ IDEA = Idea(
         arxiv="2302.06675",
     ),
     claim=CLAIM,
-    usage='from heuretic.train import Lion\nprogram = hr.apply(program, "lion?factor=10")',
+    usage='import heuretic as hr\nprogram = hr.apply(program, "lion?factor=10")',
     patch=UseLion,
     provides=("heuretic.train:Lion",),
     reproduce=reproduce,

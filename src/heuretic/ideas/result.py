@@ -35,7 +35,9 @@ class Estimate:
     high: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g}" if self.low is None else f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        if self.low is None:
+            return f"{self.mean:,.0f}" if self.mean.is_integer() else f"{self.mean:.4g}"
+        return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
