@@ -38,7 +38,8 @@ def _row(idea: Idea, results: list[Reproduction]) -> str:
 
 def _section(idea: Idea, results: list[Reproduction]) -> str:
     parameters = ", ".join(f"`{name}={value!r}`" for name, value in idea.summary()["parameters"].items())
-    text = f"\n## {idea.slug}\n\n{idea.title}. Claim: {idea.claim}.\n\n```python\n{idea.usage}\n```\n"
+    usage = idea.usage.replace("import heuretic as hr\n", "import heuretic as hr\n\n")
+    text = f"\n## {idea.slug}\n\n{idea.title}. Claim: {idea.claim}.\n\n```python\n{usage}\n```\n"
     if parameters:
         text += f"\nParameters of the patch, with defaults: {parameters}.\n"
     return text + "".join(_checked(result) for result in results)
