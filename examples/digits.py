@@ -83,7 +83,7 @@ def data() -> dict[str, Images]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
+    digits: Any = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(digits.target)
     rest, test = train_test_split(range(len(labels)), test_size=360, random_state=0, stratify=labels)
@@ -139,9 +139,9 @@ settings: dict[str, Any] = {
 }
 
 
-def test(experiment: Experiment, seeds: range = range(5)) -> list[float]:
-    """Return the test accuracy, once per seed."""
-    return [accuracy(list(train(experiment, 1000 + seed))[-1], "test") for seed in seeds]
+def test_accuracies(experiment: Experiment, seeds: range) -> list[float]:
+    """Return the accuracy on test images, once per seed."""
+    return [accuracy(list(train(experiment, seed))[-1], "test") for seed in seeds]
 
 
 def main() -> None:
@@ -165,8 +165,10 @@ def main() -> None:
     print(study.diff())
     print("\nTest images, touched now for the first time (5 new seeds each):")
     for name, experiment in (("start", study.start), ("winner", best.program)):
-        scores = test(experiment)
-        print(f"  {name:7s} {statistics.mean(scores):.4f} +- {statistics.stdev(scores):.4f}  ({parameters(experiment):,} weights)")
+        scores = test_accuracies(experiment, range(1000, 1005))
+        print(
+            f"  {name:7s} {statistics.mean(scores):.4f} +- {statistics.stdev(scores):.4f}  ({parameters(experiment):,} weights)"
+        )
     print(f"\nReport: {study.report(given.report)}")
 
 

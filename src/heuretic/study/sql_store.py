@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
 
 from heuretic.study.records import StudyRecord, TrialRecord
 from heuretic.study.store import Conflict, RunState, StoreError
@@ -78,7 +79,7 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
+        except ArgumentError as error:
             raise StoreError(f"store must be a URL such as sqlite:///study.db, got {url!r}") from error
         if parsed.get_backend_name() != "sqlite":
             raise StoreError(f"store must be sqlite:///FILE, got {parsed.render_as_string()}")
@@ -104,8 +105,10 @@ class SqlStore:
                 connection.commit()
                 with connection.begin():
                     self._prepare(connection)
-            except sa.exc.DatabaseError as error:
-                raise StoreError(f"cannot open {self.url}: {error.orig}. Is it a heuretic store, and may it be written?") from error
+            except DatabaseError as error:
+                raise StoreError(
+                    f"cannot open {self.url}: {error.orig}. Is it a heuretic store, and may it be written?"
+                ) from error
             self._open = connection
         return self._open
 
@@ -126,7 +129,7 @@ class SqlStore:
             self._ids[name] = found[0][0]
         return self._ids[name]
 
-    def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
+    def _read(self, query: Any) -> Sequence[Any]:
         with self._connection.begin():
             return self._connection.execute(query).all()
 
@@ -136,7 +139,7 @@ class SqlStore:
                 key = self._connection.execute(_studies.insert().values(**asdict(study))).inserted_primary_key
                 self._connection.execute(_spaces.insert().values(study_id=key[0], number=0, program=study.program))  # type: ignore[index]
                 self._connection.execute(_runs.insert().values(study_id=key[0], revision=0, state=None))  # type: ignore[index]
-        except sa.exc.IntegrityError:
+        except IntegrityError:
             raise StoreError(f"study {study.name!r} exists already in {self.url}") from None
 
     def study(self, name: str) -> StudyRecord | None:
