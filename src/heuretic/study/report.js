@@ -9,7 +9,7 @@
     toImageButtonOptions: { format: "svg", filename: "study" },
   };
   const axis = (given) => ({
-    automargin: true, zeroline: false, showline: true, linecolor: "#8a93a3", gridcolor: "#e6e9ef", ...given,
+    zeroline: false, showline: true, linecolor: "#8a93a3", gridcolor: "#e6e9ef", ...given,
     title: { ...given.title, font: { size: 13 } },
   });
   const log = (range) => range.map(Math.log10);
@@ -19,15 +19,15 @@
     const figure = byId(id);
     const plot = figure.querySelector(".plot");
     const narrow = figure.clientWidth < 560;
+    figure.classList.add("drawn");
     Plotly.react(plot, traces, {
       font: { family: "system-ui, sans-serif", size: 12.5, color: "#191c22" },
       paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: "closest", dragmode: touch ? false : "zoom",
-      margin: { l: narrow ? 8 : 56, r: 14, t: 12, b: 44 },
-      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+      margin: { l: narrow ? 58 : 64, r: 14, t: 12, b: 44 },
+      legend: { ...(narrow ? { entrywidth: 96, font: { size: 11.5 } } : {}), orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
       hoverlabel: { bgcolor: "#23262e", bordercolor: "#23262e", font: { color: "#fff", size: 12.5 }, align: "left" },
-      showlegend: true, ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+      showlegend: true, ...layout, xaxis: axis(layout.xaxis), yaxis: { automargin: !narrow, ...axis(layout.yaxis) },
     }, config);
-    figure.classList.add("drawn");
   }
   const lowestOf = (traces) => traces.reduce((low, t) => (t.yaxis ? low : t.y.reduce((a, b) => Math.min(a, b), low)), Infinity);
 
@@ -52,8 +52,7 @@
     });
     const xaxis = { ...layout.xaxis, title: { text: metric.title } };
     if (byId("metric-log").checked) xaxis.type = "log";
-    const scale = (x) => x;
-    const lines = metric.bounds.map(([x]) => ({ type: "line", x0: scale(x), x1: scale(x), yref: "paper", y0: 0, y1: 1, line: { color: "#d6453d", width: 1.5, dash: "dash" } }));
+    const lines = metric.bounds.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: "#d6453d", width: 1.5, dash: "dash" } }));
     const notes = metric.bounds.map(([x, label]) => ({
       x: xaxis.type === "log" ? Math.log10(x) : x, y: 0, yref: "paper", text: label, showarrow: false, xanchor: "right", yanchor: "bottom", font: { size: 11 },
     }));
@@ -121,14 +120,20 @@
   }
 
   document.documentElement.classList.add("js");
-  if (data.curve) {
-    drawCurve();
-    byId("curve-log")?.addEventListener("change", drawCurve);
-  }
-  if (data.tradeoff) {
-    chooseMetric();
-    byId("metric").addEventListener("change", chooseMetric);
-    for (const id of ["better", "metric-log"]) byId(id).addEventListener("change", drawTradeOff);
+  try {
+    if (data.curve) {
+      drawCurve();
+      byId("curve-log")?.addEventListener("change", drawCurve);
+    }
+    if (data.tradeoff) {
+      chooseMetric();
+      byId("metric").addEventListener("change", chooseMetric);
+      for (const id of ["better", "metric-log"]) byId(id).addEventListener("change", drawTradeOff);
+    }
+  } catch (error) { // a browser that Plotly does not know: the drawings stay
+    console.error(error);
+    document.querySelectorAll(".drawn").forEach((figure) => figure.classList.remove("drawn"));
+    document.querySelectorAll(".controls").forEach((controls) => controls.remove());
   }
   const parallel = byId("parallel");
   if (parallel) brushing(parallel);

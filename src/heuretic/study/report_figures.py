@@ -18,7 +18,7 @@ MARKS: dict[Kind, tuple[str, dict[str, Any]]] = {
     "kept": ("finished", {"color": "#4d8df0", "size": 6, "opacity": 0.75}),
     "broken": ("breaks a limit", {"color": "#8a93a3", "size": 7, "symbol": "circle-open"}),
     "pruned": ("pruned", {"color": "#a06fd0", "size": 7, "symbol": "triangle-down"}),
-    "none": ("failed or without a value", {"color": "#d6453d", "size": 7, "symbol": "x-thin", "line": {"width": 1.5, "color": "#d6453d"}}),
+    "none": ("failed or no value", {"color": "#d6453d", "size": 7, "symbol": "x-thin", "line": {"width": 1.5, "color": "#d6453d"}}),
 }  # fmt: skip
 BEST, FRONT = "#e8590c", "#0c9b74"
 
@@ -43,6 +43,8 @@ def num(value: Any) -> str:
         return str(value)
     if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
+    if 1e5 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
     return f"{value:.5g}"
 
 
@@ -75,18 +77,26 @@ def improvements(dots: Iterable[Dot]) -> list[Dot]:
     return found
 
 
-def front(points: Sequence[tuple[float, Dot]], less: bool = True) -> list[tuple[float, Dot]]:
-    """Return the points that no other beats in cost and score at once, from the cheapest on.
+def best_first(dots: Iterable[Dot]) -> list[Dot]:
+    """Return the trials that finished within the limits, the best first."""
+    return sorted((dot for dot in dots if dot.kind == "kept"), key=lambda dot: (-dot.score, dot.number))
+
+
+def front(points: Iterable[tuple[float, Dot]], less: bool = True) -> list[tuple[float, Dot]]:
+    """Return the points that no other beats in cost and score at once, from the least to the best score.
 
     Args:
-        points: Pairs of cost and trial. less: Whether a lower cost is better.
+        points: Pairs of cost and trial, the best trials first. less: Whether a lower cost is better.
     """
-    sign = 1 if less else -1
+    sign, least = (1 if less else -1), math.inf
     kept: list[tuple[float, Dot]] = []
-    for cost, dot in sorted(points, key=lambda point: (sign * point[0], -point[1].score, point[1].number)):
-        if not kept or dot.score > kept[-1][1].score:
+    for cost, dot in points:
+        if sign * cost < least:
+            least = sign * cost
+            if kept and kept[-1][1].score == dot.score:
+                kept.pop()
             kept.append((cost, dot))
-    return kept
+    return kept[::-1]
 
 
 # -- best so far ----------------------------------------------------------------------------------------------------
@@ -146,7 +156,9 @@ def curve(dots: Sequence[Dot], objective: str, describe: Describe) -> dict[str, 
     }
 
 
-def _scatter(name: str, marker: dict[str, Any], x: Sequence[Any], y: Sequence[Any], text: Sequence[str]) -> dict[str, Any]:
+def _scatter(
+    name: str, marker: dict[str, Any], x: Sequence[Any], y: Sequence[Any], text: Sequence[str]
+) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": "markers", "name": name, "marker": marker,
         "x": list(x), "y": list(y), "text": list(text), "hovertemplate": "%{text}<extra></extra>",
@@ -170,18 +182,29 @@ class Metric:
     less_is_better: bool = True
     bounds: tuple[tuple[float, str], ...] = ()
 
+    def points(self, dots: Iterable[Dot]) -> list[tuple[float, Dot]]:
+        """Return the trials that have this metric, with it."""
+        costs = self.costs
+        return [(costs[dot.number], dot) for dot in dots if dot.number in costs]
+
 
 def trade_off(dots: Sequence[Dot], metrics: Sequence[Metric], objective: str, describe: Describe) -> dict[str, Any]:
     """Return the points of the scatter of objective against each metric, and both Pareto fronts of each."""
     valued = [dot for dot in dots if dot.value is not None]
-    fronts = {(m.name, less): _front_of(valued, m, less) for m in metrics for less in (True, False)}
+    kept = best_first(valued)
+    fronts: dict[tuple[str, bool], list[tuple[float, Dot]]] = {}
+    for metric in metrics:
+        points = metric.points(kept)
+        fronts[metric.name, True], fronts[metric.name, False] = front(points), front(points, less=False)
     on_front = {dot.number for found in fronts.values() for _, dot in found}
     first = [dot for dot in valued if dot.number in on_front]
     shown = sorted(
         [*first, *thin([dot for dot in valued if dot.number not in on_front], max(2, POINTS - len(first)))],
         key=lambda dot: dot.number,
     )
-    groups: dict[Kind, list[Dot]] = {kind: [dot for dot in shown if dot.kind == kind] for kind in MARKS if kind != "none"}
+    groups: dict[Kind, list[Dot]] = {
+        kind: [dot for dot in shown if dot.kind == kind] for kind in MARKS if kind != "none"
+    }
     return {
         "data": [
             _scatter(MARKS[kind][0], MARKS[kind][1], [], [dot.value for dot in its], [describe(dot) for dot in its])
@@ -213,11 +236,6 @@ def trade_off(dots: Sequence[Dot], metrics: Sequence[Metric], objective: str, de
     }  # fmt: skip
 
 
-def _front_of(dots: Sequence[Dot], metric: Metric, less: bool) -> list[tuple[float, Dot]]:
-    costs = metric.costs
-    return front([(costs[dot.number], dot) for dot in dots if dot.kind == "kept" and dot.number in costs], less)
-
-
 # -- drawings without a script --------------------------------------------------------------------------------------
 
 
@@ -237,7 +255,7 @@ def drawing(
     title: str, x_title: str, y_title: str, stroke: str, low_x: float | None = None, no_value: Sequence[float] = (),
 ) -> str:  # fmt: skip
     """Return a chart of points and a step line as SVG, without outliers; texts need not be escaped."""
-    width, height, left, right, top, bottom = 760, 300, 70, 14, 12, 44
+    width, height, left, right, top, bottom = 760, 300, 70, 14, 30, 44
     xs = [x for x, _, _ in points] + [x for x, _ in line] + list(no_value)
     low, high = fences([y for _, y, _ in points])
     ys = [y for _, y, _ in points if low <= y <= high] + [y for _, y in line[-1:]] or [0.0]
@@ -253,7 +271,9 @@ def drawing(
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" class="drawing">']
     for y in ticks(y0, y1):
         here = at(x0, y).partition(",")[2]
-        parts.append(f'<path class="grid" d="M{left},{here}H{width - right}"/><text x="{left - 6}" y="{here}" dy=".35em" text-anchor="end">{num(y)}</text>')
+        parts.append(
+            f'<path class="grid" d="M{left},{here}H{width - right}"/><text x="{left - 6}" y="{here}" dy=".35em" text-anchor="end">{num(y)}</text>'
+        )
     for x in ticks(x0, x1, 7):
         here = at(x, y0).partition(",")[0]
         parts.append(f'<text x="{here}" y="{height - bottom + 16}" text-anchor="middle">{num(x)}</text>')
@@ -270,9 +290,29 @@ def drawing(
             steps.append(f"L{at(x, last[1])}L{at(x, y)}")
             last = (x, y)
         parts.append(f'<path class="line" stroke="{stroke}" d="{"".join(steps)}"/>')
+    parts.append(
+        _key([kind for kind in MARKS if kind in {k for _, _, k in points} or (kind == "none" and no_value)], left)
+    )
     middle = (top + height - bottom) / 2
-    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_title)}</text>')
-    parts.append(f'<text transform="translate(12,{middle}) rotate(-90)" text-anchor="middle">{escape(y_title[:40])}</text></svg>')
+    parts.append(
+        f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_title)}</text>'
+    )
+    parts.append(
+        f'<text transform="translate(12,{middle}) rotate(-90)" text-anchor="middle">{escape(y_title[:40])}</text></svg>'
+    )
+    return "".join(parts)
+
+
+def _key(kinds: Sequence[Kind], left: int) -> str:
+    parts: list[str] = []
+    for i, kind in enumerate(kinds):
+        x = left + 6 + 150 * i
+        mark = (
+            f'<path class="none" d="M{x},6v8"/>'
+            if kind == "none"
+            else f'<circle class="{kind}" cx="{x}" cy="10" r="3"/>'
+        )
+        parts.append(f'{mark}<text x="{x + 8}" y="10" dy=".35em">{MARKS[kind][0]}</text>')
     return "".join(parts)
 
 
@@ -341,7 +381,9 @@ def parallel(axes: Sequence[Axis], rows: Sequence[tuple[str, float, Sequence[Any
         return base + below - 10 + aside * 8 if at is None else base - (at + aside * axis.spread) * depth
 
     across = [gap // 2 + i * gap for i in range(len(axes))]
-    parts = [f'<svg id="parallel" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(title)}"><g class="lines">']
+    parts = [
+        f'<svg id="parallel" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(title)}"><g class="lines">'
+    ]
     for row, (text, strength, values) in enumerate(rows):
         places = [f"{x},{down(axis, value, row):.1f}" for x, axis, value in zip(across, axes, values, strict=True)]
         level = "best" if row == len(rows) - 1 else f"k{min(_LEVELS - 1, int(strength * _LEVELS))}"
@@ -352,12 +394,18 @@ def parallel(axes: Sequence[Axis], rows: Sequence[tuple[str, float, Sequence[Any
         for at, text in axis.marks():
             y = base - at * depth
             short = text if len(text) <= gap // 9 else text[: gap // 9 - 1] + "…"
-            parts.append(f'<path class="axis" d="M{x - 3},{y:.1f}h6"/><text x="{x + 6}" y="{y:.1f}" dy=".35em">{escape(short)}<title>{escape(text)}</title></text>')
+            parts.append(
+                f'<path class="axis" d="M{x - 3},{y:.1f}h6"/><text x="{x + 6}" y="{y:.1f}" dy=".35em">{escape(short)}<title>{escape(text)}</title></text>'
+            )
         if axis.missing:
             parts.append(f'<text class="soft" x="{x + 6}" y="{base + below - 10}" dy=".35em">not used</text>')
         lines = wrapped(axis.name, gap // 8)
-        spans = "".join(f'<tspan x="{x}" dy="{1.15 if i else 0}em">{escape(line)}</tspan>' for i, line in enumerate(lines))
-        parts.append(f'<text class="name" text-anchor="middle" y="{top - 14 - 14 * (len(lines) - 1)}">{spans}<title>{escape(axis.name)}</title></text>')
+        spans = "".join(
+            f'<tspan x="{x}" dy="{1.15 if i else 0}em">{escape(line)}</tspan>' for i, line in enumerate(lines)
+        )
+        parts.append(
+            f'<text class="name" text-anchor="middle" y="{top - 14 - 14 * (len(lines) - 1)}">{spans}<title>{escape(axis.name)}</title></text>'
+        )
         parts.append(f'<rect class="grab" x="{x - 18}" y="{top - 8}" width="36" height="{depth + below + 8}"/>')
     return "".join([*parts, "</svg>"])
 
