@@ -28,12 +28,23 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path, trials: int, given: dict[str, Any], sleep_s: float, progress: bool = False) -> subprocess.Popen[str]:
+def start(
+    folder: Path, trials: int, given: dict[str, Any], sleep_s: float, progress: bool = False
+) -> subprocess.Popen[str]:
     script = folder / "crash_script.py"
     url = f"sqlite:///{folder}/s.db?synchronous=NORMAL"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), trials=trials, url=url, given=given, progress=progress))
+    script.write_text(
+        SCRIPT.format(tests=str(Path(__file__).parent), trials=trials, url=url, given=given, progress=progress)
+    )
     environment = {**os.environ, "TRACE": str(folder), "SLEEP": str(sleep_s)}
-    return subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def evaluated(folder: Path) -> Counter[str]:
@@ -48,10 +59,16 @@ def trials_of(folder: Path) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("given", "kills"),
-    [({}, 6), ({"engine": "processes", "workers": 2, "deterministic": True}, 3), ({"engine": "processes", "workers": 2}, 3)],
+    [
+        ({}, 6),
+        ({"engine": "processes", "workers": 2, "deterministic": True}, 3),
+        ({"engine": "processes", "workers": 2}, 3),
+    ],
     ids=["inline", "processes, deterministic", "processes"],
 )
-def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], kills: int) -> None:
+def test_killed_at_random_moments_it_ends_as_if_never_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], kills: int
+) -> None:
     trials = 60
     rng = random.Random(1)
     workers = given.get("workers", 1)

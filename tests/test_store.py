@@ -34,7 +34,11 @@ def test_what_is_written_is_read_back_exactly(store: Store) -> None:
     store.create(STUDY)
     assert store.study("first") == STUDY
     assert store.study("other") is None
-    written = [trial(1), trial(0, None, state="failed", error="Traceback ...\nValueError: ünïcode"), trial(2, 0.1 + 0.2)]
+    written = [
+        trial(1),
+        trial(0, None, state="failed", error="Traceback ...\nValueError: ünïcode"),
+        trial(2, 0.1 + 0.2),
+    ]
     revision = store.commit("first", written, {"asked": 3}, 0)
     assert list(store.trials("first")) == sorted(written, key=lambda t: t.number)
     assert list(store.trials("first", [2, 0, 99])) == [written[1], written[2]]

@@ -28,7 +28,9 @@ def test_finds_the_optimum_of_an_easy_space_and_beats_random() -> None:
     assert evolved.best.program.act == "gelu"
 
 
-@pytest.mark.parametrize("algorithm", [hr.RandomSearch(), hr.Evolution(population=8, tournament=3), hr.HillClimbing(patience=5)])
+@pytest.mark.parametrize(
+    "algorithm", [hr.RandomSearch(), hr.Evolution(population=8, tournament=3), hr.HillClimbing(patience=5)]
+)
 def test_same_seed_same_trials_and_another_seed_others(algorithm: Any) -> None:
     runs = [hr.discover(SPACE, noisy, trials=40, algorithm=algorithm, seed=s, progress=False) for s in (5, 5, 6)]
     assert genomes(runs[0]) == genomes(runs[1])
@@ -36,7 +38,14 @@ def test_same_seed_same_trials_and_another_seed_others(algorithm: Any) -> None:
 
 
 def test_the_record_of_a_trial_is_complete() -> None:
-    study = hr.discover(SPACE, noisy, trials=30, limits=[hr.Limit(size, at_most=300)], algorithm=hr.Evolution(population=5, tournament=2), progress=False)
+    study = hr.discover(
+        SPACE,
+        noisy,
+        trials=30,
+        limits=[hr.Limit(size, at_most=300)],
+        algorithm=hr.Evolution(population=5, tournament=2),
+        progress=False,
+    )
     for trial in study.trials:
         program = study.decode(trial)
         assert trial.digest == hr.digest(program)
@@ -88,7 +97,14 @@ def test_stops_after_failures_in_a_row_with_a_clear_word(capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     ("returned", "message"),
-    [(None, "got None"), ("high", "must be a number"), (float("nan"), "finite"), (float("inf"), "finite"), ({"loss": 1}, "must return 'value'"), ({"value": [1]}, "must be a number")],
+    [
+        (None, "got None"),
+        ("high", "must be a number"),
+        (float("nan"), "finite"),
+        (float("inf"), "finite"),
+        ({"loss": 1}, "must return 'value'"),
+        ({"value": [1]}, "must be a number"),
+    ],
 )
 def test_useless_returns_are_failures_that_say_why(returned: Any, message: str) -> None:
     study = hr.discover(SPACE, lambda _: returned, trials=1, progress=False)
@@ -189,8 +205,12 @@ def test_choices_met_while_running_become_the_space() -> None:
 
 def test_choices_met_in_processes_and_resumed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
-    hr.discover(met_while_running, trials=10, store=url, engine="processes", workers=2, deterministic=True, progress=False)
-    study = hr.discover(met_while_running, trials=40, store=url, engine="processes", workers=2, deterministic=True, progress=False)
+    hr.discover(
+        met_while_running, trials=10, store=url, engine="processes", workers=2, deterministic=True, progress=False
+    )
+    study = hr.discover(
+        met_while_running, trials=40, store=url, engine="processes", workers=2, deterministic=True, progress=False
+    )
     assert [t.number for t in study.trials] == list(range(40))
     assert study.best is not None
     assert study.best.program["depth"] >= 4
@@ -212,13 +232,26 @@ def test_processes_give_the_same_trials_as_inline_when_deterministic() -> None:
     ]  # fmt: skip
     assert genomes(runs[0]) == genomes(runs[1])
     assert {t.worker for t in runs[0].trials} == {"worker-0", "worker-1", "worker-2"}
-    alone = hr.discover(SPACE, noisy, trials=60, engine="processes", workers=1, seed=2, algorithm=hr.Evolution(population=6, tournament=2), progress=False)
-    inline = hr.discover(SPACE, noisy, trials=60, seed=2, algorithm=hr.Evolution(population=6, tournament=2), progress=False)
+    alone = hr.discover(
+        SPACE,
+        noisy,
+        trials=60,
+        engine="processes",
+        workers=1,
+        seed=2,
+        algorithm=hr.Evolution(population=6, tournament=2),
+        progress=False,
+    )
+    inline = hr.discover(
+        SPACE, noisy, trials=60, seed=2, algorithm=hr.Evolution(population=6, tournament=2), progress=False
+    )
     assert genomes(alone) == genomes(inline)
 
 
 def test_a_worker_that_dies_costs_only_its_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    study = hr.discover(SPACE, killing, trials=12, engine="processes", workers=2, algorithm=hr.RandomSearch(), progress=False)
+    study = hr.discover(
+        SPACE, killing, trials=12, engine="processes", workers=2, algorithm=hr.RandomSearch(), progress=False
+    )
     died = [t for t in study.trials if t.state == "failed"]
     assert sum(study.counts.values()) == 12
     assert {study.decode(t).act for t in died} == {"silu"}
@@ -257,7 +290,12 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "what"),
-    [({"seed": 9}, "seed"), ({"algorithm": hr.RandomSearch()}, "algorithm"), ({"minimize": "value"}, "direction"), ({"limits": [hr.Limit(size, at_most=400)]}, "limits")],
+    [
+        ({"seed": 9}, "seed"),
+        ({"algorithm": hr.RandomSearch()}, "algorithm"),
+        ({"minimize": "value"}, "direction"),
+        ({"limits": [hr.Limit(size, at_most=400)]}, "limits"),
+    ],
 )
 def test_another_study_under_the_same_name_is_refused(tmp_path: Path, changed: dict[str, Any], what: str) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
@@ -335,7 +373,9 @@ def test_memory_stays_small_and_cost_per_trial_flat() -> None:
         "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(len(study.trials), int(peak.split()[1]) // 1024)\n"
     )
-    count, megabytes = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=Path(__file__).parent.parent).split()
+    count, megabytes = subprocess.check_output(
+        [sys.executable, "-c", code], text=True, cwd=Path(__file__).parent.parent
+    ).split()
     assert int(count) == 20_000
     assert int(megabytes) < 120  # 300 MB at 100,000
     assert len(hr.Space(WIDE)) == 20
@@ -343,7 +383,13 @@ def test_memory_stays_small_and_cost_per_trial_flat() -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"trials": 0}, "trials"), ({"maximize": "a", "minimize": "b"}, "maximize or minimize"), ({"engine": "cloud"}, "engine"), ({"engine": "processes", "workers": 0}, "workers"), ({"seed": -1}, "seed")],
+    [
+        ({"trials": 0}, "trials"),
+        ({"maximize": "a", "minimize": "b"}, "maximize or minimize"),
+        ({"engine": "cloud"}, "engine"),
+        ({"engine": "processes", "workers": 0}, "workers"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_wrong_arguments_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):

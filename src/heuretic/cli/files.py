@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,7 +52,7 @@ def load_object(place: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            public = ", ".join(n for n in vars(module) if not n.startswith("_"))[:200]
-            raise UsageError(f"{where} has no {name!r}; it has {public}")
+            close = get_close_matches(part, list(vars(module)), 1)
+            raise UsageError(f"{where} has no {name!r}" + (f". Did you mean {close[0]!r}?" if close else ""))
         found = getattr(found, part)
     return found

@@ -6,16 +6,20 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from heuretic import __version__
 from heuretic.cli.files import UsageError, load_module, load_object
 from heuretic.cli.study import study_app
 from heuretic.symbolic import PatchError
+
+if TYPE_CHECKING:
+    from heuretic.ideas import Idea
 
 app = typer.Typer(
     help="Programs as values, published ideas as patches, and a search over everything left open.",
@@ -45,16 +49,23 @@ def root(
 
 @app.command()
 def discover(
-    file: Annotated[Path, typer.Argument(help="Python file that defines `program` and `evaluate`, and optionally `settings`, a dict of arguments for hr.discover.")],
-    trials: Annotated[Optional[int], typer.Option(min=1, help="Trials in all, earlier runs included.")] = None,
-    seed: Annotated[Optional[int], typer.Option(min=0, help="Decides everything random.")] = None,
-    store: Annotated[Optional[str], typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")] = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the study. Default: the file's name.")] = None,
-    engine: Annotated[Optional[Literal["inline", "processes"]], typer.Option(help="Where evaluations run.")] = None,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
-    time_s: Annotated[Optional[float], typer.Option("--time", min=0, help="Stop after so many seconds.")] = None,
-    target: Annotated[Optional[float], typer.Option(help="Stop when the objective reaches this.")] = None,
-    report: Annotated[Optional[Path], typer.Option(help="Write an HTML report to this file.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Python file that defines `program` and `evaluate`, and optionally `settings`, a dict of arguments for hr.discover."
+        ),
+    ],
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, earlier runs included.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides everything random.")] = None,
+    store: Annotated[
+        str | None, typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study. Default: the file's name.")] = None,
+    engine: Annotated[Literal["inline", "processes"] | None, typer.Option(help="Where evaluations run.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
+    time_s: Annotated[float | None, typer.Option("--time", min=0, help="Stop after so many seconds.")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Search over everything that FILE's program leaves open. Run again to go on with a stopped study."""
@@ -85,7 +96,10 @@ def discover(
         print_leaderboard(study, 5)
         store_url = study.store.url
         Console().print(f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True)
-        Console().print(f"Report: {written}" if written else f"Report: heuretic study report {study.name} --store {store_url}", soft_wrap=True)
+        Console().print(
+            f"Report: {written}" if written else f"Report: heuretic study report {study.name} --store {store_url}",
+            soft_wrap=True,
+        )
     if study.stopped == "interrupted":
         raise typer.Exit(130)
     if study.best is None:
@@ -94,42 +108,47 @@ def discover(
 
 @app.command()
 def ideas(
-    name: Annotated[Optional[str], typer.Argument(help="Show one idea in full.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show one idea in full.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the catalogue of published ideas, or show one."""
-    from heuretic.ideas import catalogue, idea
+    from heuretic.ideas import all_ideas, get
 
-    if name is not None:
-        found = idea(name)
-        print(json.dumps(found.as_dict(), indent=2)) if as_json else _show_idea(found)
-        return
-    listed = [idea(slug) for slug in catalogue()]
+    listed = all_ideas() if name is None else (get(name),)
     if as_json:
-        print(json.dumps([each.as_dict() for each in listed], indent=2))
-        return
-    table = Table("idea", "what it is", "patch", "check", box=None, header_style="bold")
-    for each in listed:
-        table.add_row(each.slug, each.title, "yes" if each.patch else "", "yes" if each.reproduce else "")
-    Console().print(table)
+        print(json.dumps([each.summary() for each in listed] if name is None else listed[0].summary(), indent=2))
+    elif name is None:
+        table = Table("idea", "what it is", "here", box=None, header_style="bold")
+        for each in listed:
+            table.add_row(each.slug, each.title, each.status)
+        Console().print(table)
+    else:
+        _show_idea(listed[0])
 
 
-def _show_idea(found: Any) -> None:
-    console = Console()
-    console.print(f"[bold]{found.title}[/] ({found.slug})\n{found.paper}\n\nClaim: {found.claim}\n", highlight=False)
-    console.print(found.usage, highlight=False, markup=False)
-    if found.patch:
-        for field in found.patch.__fields__.values():
-            default = f" = {field.default!r}" if field.optional else ""
-            console.print(f"  {field.name}{default}  {field.doc}", highlight=False, markup=False)
+def _show_idea(idea: Idea) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(idea.title)}[/] ({idea.slug})")
+    console.print(
+        f"{idea.paper}\n{idea.paper.url}\n\nClaim: {idea.claim}\nHere: {idea.status}\n\n{idea.usage}", markup=False
+    )
+    fields = idea.patch.__fields__.values() if idea.patch else ()
+    for field in fields:
+        default = f" = {field.default!r}" if field.optional else ""
+        console.print(f"  {field.name}{default}  {field.doc}", markup=False)
 
 
 @app.command()
 def patch(
-    target: Annotated[str, typer.Argument(metavar="FILE:OBJECT", help="FILE.py:NAME, package.module:NAME or a saved FILE.json.")],
-    patches: Annotated[list[str], typer.Option("--with", help="Address of a patch, such as 'primer' or 'name?param=value'. Repeatable.")],
+    target: Annotated[
+        str, typer.Argument(metavar="FILE:OBJECT", help="FILE.py:NAME, package.module:NAME or a saved FILE.json.")
+    ],
+    patches: Annotated[
+        list[str],
+        typer.Option("--with", help="Address of a patch, such as 'primer' or 'name?param=value'. Repeatable."),
+    ],
     show_diff: Annotated[bool, typer.Option("--diff", help="Show what changed instead of the whole program.")] = False,
-    out: Annotated[Optional[Path], typer.Option(help="Save the patched program as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Save the patched program as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
     """Apply published ideas to a program or model, and show what they change."""
@@ -140,7 +159,11 @@ def patch(
     if out is not None:
         out.write_text(dumps(patched, indent=1), encoding="utf-8")
     if as_json:
-        print(json.dumps({"changes": [{"path": str(c.path), "before": repr(c.before), "after": repr(c.after)} for c in changes]}))
+        print(
+            json.dumps(
+                {"changes": [{"path": str(c.path), "before": repr(c.before), "after": repr(c.after)} for c in changes]}
+            )
+        )
     elif show_diff:
         colours = {"+": "green", "-": "red", "~": "yellow"}
         for line in map(str, changes):
@@ -154,25 +177,30 @@ def patch(
 @app.command()
 def reproduce(
     slug: Annotated[str, typer.Argument(help="The idea, as `heuretic ideas` lists it.")],
-    scale: Annotated[Literal["smoke", "small", "full"], typer.Option(help="Seconds, minutes on 2 cores, or hours on a GPU.")] = "smoke",
-    out: Annotated[Optional[Path], typer.Option(help="Folder for SLUG/SCALE.json. Default for small and full: results.")] = None,
+    scale: Annotated[
+        Literal["smoke", "small", "full"], typer.Option(help="Seconds, minutes on 2 cores, or hours on a GPU.")
+    ] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for SLUG/SCALE.json. Default for small and full: results.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check the headline claim of an idea's paper, and say plainly whether it held."""
-    from heuretic.ideas import idea, save
+    from heuretic.ideas import get
 
-    found = idea(slug)
-    if found.reproduce is None:
-        raise UsageError(f"{slug} has no check yet")
-    verdict = found.reproduce(scale=scale)
+    check = get(slug).reproduce
+    if check is None:
+        raise UsageError(f"{slug} has no check of its claim yet")
+    said = Console(stderr=True, highlight=False)
+    result = check(scale, progress=None if as_json else lambda line: said.print(line, markup=False))
     folder = out or (Path("results") if scale != "smoke" else None)
-    written = save(verdict, folder) if folder else None
+    written = result.write(folder) if folder else None
     if as_json:
-        print(json.dumps(verdict.as_dict()))
-        return
-    Console().print(f"[bold]{verdict.verdict}[/]: {verdict.reason}", highlight=False)
-    if written:
-        print(f"Written to {written}")
+        print(json.dumps(result.record()))
+    else:
+        Console(highlight=False).print(f"[bold]{result.verdict}[/]: {escape(result.reason)}")
+        if written:
+            print(f"Written to {written}")
 
 
 def main() -> NoReturn:
@@ -185,7 +213,7 @@ def main() -> NoReturn:
     try:
         app()
     except mendable as error:
-        Console(stderr=True).print(f"[red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", []):
             print(f"  {note}", file=sys.stderr)
         sys.exit(1)
@@ -193,9 +221,3 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(0)
-
-
-def _escaped(error: Exception) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))

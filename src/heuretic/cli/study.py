@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from heuretic.study.store import open_store
 study_app = typer.Typer(help="List, show, report and export studies.", no_args_is_help=True)
 
 Store = Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where studies live.")]
-Name = Annotated[Optional[str], typer.Argument(help="The study; may be left out if there is only one.")]
+Name = Annotated[str | None, typer.Argument(help="The study; may be left out if there is only one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 DEFAULT_STORE = "sqlite:///heuretic.db"
 
@@ -65,7 +65,7 @@ def show(
 @study_app.command()
 def report(
     name: Name = None, store: Store = DEFAULT_STORE,
-    out: Annotated[Optional[Path], typer.Option(help="Default: NAME.html")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME.html")] = None,
 ) -> None:  # fmt: skip
     """Write a self-contained HTML report."""
     study = _open(store, name)
@@ -76,7 +76,7 @@ def report(
 def export(
     name: Name = None, store: Store = DEFAULT_STORE,
     kind: Annotated[Literal["csv", "parquet", "json"], typer.Option("--format", help="Kind of file.")] = "csv",
-    out: Annotated[Optional[Path], typer.Option(help="Default: NAME.FORMAT")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME.FORMAT")] = None,
 ) -> None:  # fmt: skip
     """Write all trials to a file, one row each."""
     from heuretic.study.export import export as write
@@ -110,7 +110,9 @@ def summary(study: Study) -> dict[str, Any]:
 
 def print_leaderboard(study: Study, count: int) -> None:
     """Print the best trials as a table, best first, and how many failed."""
-    finished = sorted((t for t in study.store.trials(study.name) if t.score is not None), key=lambda t: t.result.rank, reverse=True)
+    finished = sorted(
+        (t for t in study.store.trials(study.name) if t.score is not None), key=lambda t: t.result.rank, reverse=True
+    )
     shown = finished[:count]
     costs = list(dict.fromkeys(name for t in shown for name in t.costs))
     others = [n for n in dict.fromkeys(name for t in shown for name in t.values) if n != study.objective][:4]

@@ -26,9 +26,9 @@ SEEDS: Mapping[Scale, tuple[int, ...]] = {"smoke": (0,), "small": (0, 1, 2), "fu
 SMOKE_MODELS = ("cnn", "encoder")
 RULE = (
     "Reproduced if for every pair of idea and model the patched model computes exactly what the hand-edited one "
-    "computes, and the patches take fewer lines than the hand edits; else not reproduced. The size of the saving is "
-    "reported, not judged: it grows with the number of models, and the paper's 80% belongs to its own code base. "
-    "Smoke runs have too few models to test anything."
+    "computes, and the patches take at most 20% of the lines of the hand edits, as in the paper; else not reproduced. "
+    "(A first version of this rule asked only for fewer lines. It was made stricter after the first measurement, "
+    "because any saving at all is a lower bar than the paper's.) Smoke runs have too few models to test anything."
 )
 _NO_CODE = (
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
@@ -107,7 +107,7 @@ def judge(
     )
     if scale == "smoke":
         return "not testable at this scale", reason
-    return ("reproduced" if equal == len(by_hand) and patch < hand else "not reproduced"), reason
+    return ("reproduced" if equal == len(by_hand) and patch <= 0.2 * hand else "not reproduced"), reason
 
 
 def code_lines(source: str, *, leave_out: tuple[str, ...] = ()) -> int:

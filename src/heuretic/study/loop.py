@@ -88,7 +88,11 @@ class Run:
             self.seen[digest] = min(number, self.seen.get(digest, number))
         best = self.store.best(self.name)
         self.best = best.result if best else None
-        finished = {t.number: t for t in self.store.trials(self.name, range(self.next_told, self.next_number))} if self.deterministic else {}
+        finished = (
+            {t.number: t for t in self.store.trials(self.name, range(self.next_told, self.next_number))}
+            if self.deterministic
+            else {}
+        )
         for number, genome, parents, origin, space in state["pending"]:
             genome = tuple(genome)
             digest = digest_bytes(self.spaces[space].decode(genome))
@@ -290,7 +294,7 @@ class Run:
         """Add choices that a trial met to the space, and carry the search over to it."""
         known: FrozenDict = self.space.program
         new = {name: choice for name, (choice, _) in outcome.met.items() if name not in known}
-        for name, (choice, value) in list(outcome.met.items()):
+        for name, (choice, _value) in list(outcome.met.items()):
             if name in known and known[name] != choice:  # two trials met different choices under one name
                 outcome.error = f"ValueError: choice {name!r} was first met as {known[name]!r}, now as {choice!r}. Give each choice its own name"
                 del outcome.met[name]
@@ -326,4 +330,3 @@ def _interruptible(run: Run) -> Iterator[None]:
         run.stopped = "interrupted"
     finally:
         signal.signal(signal.SIGINT, previous)
-

@@ -317,7 +317,9 @@ def open_study(store: str | Store, name: str | None = None, *, trust: Iterable[s
     names = opened.names()
     if name is None:
         if len(names) != 1:
-            raise StoreError(f"name must be given, as {opened.url} holds {len(names)} studies: {', '.join(names) or 'none'}")
+            raise StoreError(
+                f"name must be given, as {opened.url} holds {len(names)} studies: {', '.join(names) or 'none'}"
+            )
         name = names[0]
     return Study(opened, name, trust=trust)
 
@@ -360,7 +362,7 @@ def _packages(evaluate: Evaluate) -> tuple[str, ...]:
 
 
 def _described_limit(item: Any) -> Limit:
-    given = {key: value for key, value in item.__items__()}
+    given = dict(item.__items__())
     cost = given.get("cost")
     given["cost"] = str(cost).rpartition(":")[2] if cost is not None else ""
     return Limit(**given)
