@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from typing import Any, Literal
 
@@ -158,8 +157,3 @@ def choices(number: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 spaces = choices(numbers()).map(hr.Space)
 finite_spaces = choices(finite_numbers()).map(hr.Space).filter(lambda space: space.size <= 300)
-
-
-def is_finite(space: hr.Space) -> bool:
-    """Whether a space can be enumerated."""
-    return not math.isinf(space.size)

@@ -6,6 +6,7 @@ To type checkers a choice is what it chooses (`one_of(16, 32)` is an int), so it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Any, ClassVar, NoReturn, TypeVar, cast, overload
 
 from heuretic.search.decisions import Interval
@@ -106,7 +107,7 @@ class Number(Choice):
         decision = Interval(self.lo, self.hi, self.log, self.step, self.whole)
         if decision.size() <= 16:
             return list(decision.values())
-        return [self.lo, *decision.default(), decision.last()]
+        return [self.lo, *decision.default(), *decision.sample(Random(0)), decision.last()]
 
 
 class SomeOf(Choice):
@@ -126,9 +127,8 @@ class SomeOf(Choice):
             )
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> SomeOf:
-        for count in {self.at_least, self.at_most}:
-            check((self.candidates[0],) * count)
         checked = tuple(_in_any_place(c, i, "candidates", self.at_most, check) for i, c in enumerate(self.candidates))
+        check(checked[: self.at_least])
         return SomeOf(checked, self.at_least, self.at_most, self.ordered)
 
 
@@ -159,9 +159,9 @@ class Repeat(Choice):
             raise ValueError(f"repeat must have 0 <= at_least <= at_most and at_most > 0, got {self.at_least}, {self.at_most}")
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Repeat:
-        for count in {self.at_least, self.at_most}:
-            check((self.item,) * count)
-        return Repeat(_in_any_place(self.item, None, "item", self.at_most, check), self.at_least, self.at_most)
+        item = _in_any_place(self.item, None, "item", self.at_most, check)
+        check((item,) * self.at_least)
+        return Repeat(item, self.at_least, self.at_most)
 
 
 def one_of(*candidates: T) -> T:

@@ -19,7 +19,10 @@ Genes = tuple[int | float, ...]
 class Decision(Protocol):
     """One choice. `genes` are its numbers in a genome, `width` of them."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """How many genes."""
+        ...
 
     def default(self) -> Genes:
         """Return the genes of the starting program, which are also those of a choice that does not apply."""

@@ -476,7 +476,7 @@ def _exact_size(value: Any) -> int | float:
     if isinstance(value, Permutation):
         return math.factorial(len(value.items)) * math.prod(_size(c) for c in value.items)
     if isinstance(value, SomeOf):
-        ways: list[int | float] = [1] + [0] * value.at_most  # ways[k]: subsets of k, inner choices counted
+        ways: list[int | float] = [1, *[0] * value.at_most]  # ways[k]: subsets of k, inner choices counted
         for candidate in value.candidates:
             inner = _size(candidate)
             for k in range(value.at_most, 0, -1):

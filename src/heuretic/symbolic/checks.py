@@ -133,7 +133,7 @@ def _check_float(value: Any) -> float:
         except OverflowError:
             raise InvalidField("a number that fits a float", value) from None
     if _is_numpy_scalar(value):
-        return _check_float(value.item())
+        return _check_float(value.item())  # type: ignore
     raise InvalidField("float", value)
 
 
@@ -145,7 +145,7 @@ def _check_bool(value: Any) -> bool:
     if value.__class__ is bool:
         return value
     if _is_numpy_scalar(value):
-        return _check_bool(value.item())
+        return _check_bool(value.item())  # type: ignore
     raise InvalidField("bool", value)
 
 

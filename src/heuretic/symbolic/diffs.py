@@ -95,7 +95,7 @@ def _compare(path: tuple[Key, ...], a: Any, b: Any, out: list[Change]) -> None:
         if type(a) is type(b) and a.__head__() == b.__head__():
             return _compare_keyed(path, a, b, out)
     elif a.__class__ is tuple and b.__class__ is tuple:
-        return _compare_sequences(path, list(enumerate(a)), list(enumerate(b)), out)
+        return _compare_sequences(path, list(enumerate(a)), list(enumerate(b)), out)  # type: ignore
     elif isinstance(a, FrozenDict) and isinstance(b, FrozenDict):
         return _compare_keyed(path, a, b, out)
     if not same(a, b):

@@ -9,7 +9,6 @@ from typing import Any
 
 from heuretic.symbolic.calls import Call
 from heuretic.symbolic.checks import MISSING, Field
-from heuretic.symbolic.errors import Key
 from heuretic.symbolic.names import Name, name_of
 from heuretic.symbolic.values import FrozenDict, Node, freeze, same
 
@@ -145,5 +144,5 @@ def name_of_node(node: Node) -> str:
     return node.__head__()
 
 
-def _position(value: Any, index: int) -> Key:
+def _position(value: Any, index: int) -> str:
     return f"[{index}] " if not isinstance(value, FrozenDict) else ""

@@ -201,13 +201,18 @@ def patch_at(address: str) -> Patch:
 
 def _fitting(cls: type[Patch], key: str, text: str, address: str) -> Any:
     check = checks_of(cls)[key]
+    refused: InvalidField | None = None
     try:
         return check(json.loads(text))
+    except InvalidField as error:
+        refused = error
     except (ValueError, RecursionError):
-        try:
-            return check(text)
-        except InvalidField as error:
-            raise PatchError(f"{address[:200]!r}: {key} must be {shortened(error.expected, 200)}, got {brief(text)}") from None
+        pass
+    try:
+        return check(text)
+    except InvalidField as second:
+        error = refused or second
+        raise PatchError(f"{address[:200]!r}: {key} must be {shortened(error.expected, 200)}, got {brief(text)}") from None
 
 
 def _patch_class(name: str) -> type[Patch]:
@@ -219,7 +224,7 @@ def _patch_class(name: str) -> type[Patch]:
             found: Any = import_module(module)
             for part in qualname.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise PatchError(f"no patch at {name[:120]!r}: {error}") from None
     else:
         found = getattr(published(name), "patch", None)

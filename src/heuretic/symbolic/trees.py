@@ -87,7 +87,7 @@ def _child(value: Any, key: Key, at: tuple[Key, ...]) -> Any:
                 return getattr(value, key)
             except AttributeError:
                 pass
-    elif isinstance(value, Call) or isinstance(value, tuple):
+    elif isinstance(value, Call | tuple):
         try:
             return value[key]
         except IndexError:
@@ -168,12 +168,12 @@ def _replace_one(root: Any, keys: tuple[Any, ...], new: Any) -> Any:
     while parents:
         parent = parents.pop()
         key = keys[len(parents)]
-        kind = parent.__class__
+        kind: Any = parent.__class__
         if kind is tuple and key.__class__ is int:
             key %= len(parent)
             new = (*parent[:key], new, *parent[key + 1 :])
-        elif fits and kind is not FrozenDict and key in kind.__stable__:
-            new = kind.__setters__[key](parent, new)
+        elif fits and kind is not FrozenDict and key in kind.__stable__:  # type: ignore
+            new = kind.__setters__[key](parent, new)  # type: ignore
         else:
             new = _with(parent, {key: new}, keys[: len(parents)])
             fits = isinstance(parent, Node) and not isinstance(parent, Open)

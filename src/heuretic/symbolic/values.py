@@ -25,7 +25,7 @@ class FrozenDict(dict[str, Any]):
     def _frozen(self, *_: Any, **__: Any) -> NoReturn:
         raise FrozenError("a mapping inside a program cannot be edited in place. Try hr.replace(tree, {path: value})")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _frozen
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _frozen  # type: ignore
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self.items()))
@@ -138,9 +138,11 @@ def freeze(value: Any) -> Any:
         return FrozenDict({str.__str__(key): _under(key, item) for key, item in value.items()})
     if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
         return freeze(value.item())
-    for scalar in (bool, int, float, str):
-        if isinstance(value, scalar):  # a subclass: keep the plain value, which is what is compared and saved
-            return str.__str__(value) if scalar is str else freeze(scalar(value))
+    if isinstance(value, str):  # a subclass: keep the plain value, which is what is compared and saved
+        return str.__str__(value)
+    for scalar in (int, float):
+        if isinstance(value, scalar):
+            return freeze(scalar(value))
     if is_reference(value):
         name_of(value)
         return value
