@@ -215,6 +215,12 @@ assert "canary" not in sys.modules and "package.__main__" not in sys.modules
             refused(document([{"k": program}]), r"program at \[0\]\.k", trust=())
         assert {m for m in set(sys.modules) - before if not m.startswith("heuretic")} == set()
 
+    def test_names_do_not_lead_through_modules(self) -> None:
+        # `own.hr` is a module that this test's module imported: the place of a name must be where it is defined.
+        refused(document({"$ref": "strategies:hr.Evolution"}), "leads through a module")
+        refused(document({"$call": f"{__name__}:own.join"}), "leads through a module")
+        assert hr.loads(document({"$ref": f"{__name__}:TestUntrusted"}), trust=HERE) is TestUntrusted
+
     def test_machinery_is_not_called(self) -> None:
         # Built, this would fetch os.system with the trust that the file itself grants.
         fetch = {"$call": "heuretic.symbolic.names:resolve", "name": "os:getcwd", "trust": ["os", "posix"]}

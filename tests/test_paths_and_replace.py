@@ -40,6 +40,13 @@ class TestPaths:
         assert as_path(str(Path(keys))) == keys
 
     @pytest.mark.parametrize(
+        "key", ["a·", "x²", "ª", "_", "٣", "1a", "class", "\ud800", "\x00", "a.b", "[0]", "", '"', "\\"]
+    )
+    def test_unusual_keys(self, key: str) -> None:
+        for keys in ((key,), ("a", key, 0), (key, key)):
+            assert as_path(str(Path(keys))) == keys
+
+    @pytest.mark.parametrize(
         ("text", "keys"),
         [
             ("", ()), ("a", ("a",)), ("a.b[2].c", ("a", "b", 2, "c")), ("[0][-1]", (0, -1)), ('["a b"].c', ("a b", "c")),
