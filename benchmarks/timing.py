@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from time import process_time
 from typing import Any
@@ -58,10 +61,15 @@ def interleaved(tasks: Mapping[str, Task], rounds: int, slice_seconds: float) ->
 
 
 def process_task(code: str) -> Task:
-    """Return the task of running `code` in a new interpreter; its time is that of the whole process."""
+    """Return the task of running `code` in a new interpreter; its time is that of the whole process.
+
+    Modules are compiled once, by the warm-up, as those of installed packages are.
+    """
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    settings.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "heuretic-benchmarks"))
 
     def run() -> None:
-        subprocess.run([sys.executable, "-c", code], check=True)
+        subprocess.run([sys.executable, "-c", code], check=True, env=settings)
 
     class Process(Task):
         def seconds(self, calls: int) -> float:

@@ -54,10 +54,12 @@ def _encode(value: Any, room: int) -> Any:
                 encoded[key] = child if child.__class__ in _PLAIN else _encode(child, room - 1)
         return encoded
     if isinstance(value, Node):
-        encoded = {"$type": value.__head__()}
+        fields: dict[Any, Any] = {"$type": value.__head__()}
         for key, child in value.__items__():
-            encoded[str(key)] = child if child.__class__ in _PLAIN else _encode(child, room - 1)
-        return encoded
+            kind = child.__class__
+            as_it_is = kind in _PLAIN or (kind is float and math.isfinite(child))
+            fields[key] = child if as_it_is else _encode(child, room - 1)
+        return fields
     if kind is tuple or kind is list:
         return [_encode(item, room - 1) for item in value]
     if isinstance(value, Mapping):
