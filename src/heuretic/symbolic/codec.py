@@ -19,7 +19,7 @@ from heuretic.symbolic.errors import InvalidField, Key, LoadError, brief, shorte
 from heuretic.symbolic.names import DEFAULT_TRUST, Name, is_name, is_reference, module_name, name_of, resolve
 from heuretic.symbolic.nodes import Symbolic
 from heuretic.symbolic.paths import Path
-from heuretic.symbolic.values import SCALARS, FrozenDict, Node, freeze
+from heuretic.symbolic.values import SCALARS, FrozenDict, Node, freeze, inner
 
 FORMAT = 1
 MAX_DEPTH = 200
@@ -33,13 +33,25 @@ def dumps(program: Any, *, indent: int | None = None) -> str:
     Raises: InvalidField if it holds something that has no importable name.
     """
     encoded = _encode(program if isinstance(program, Node) else freeze(program), MAX_DEPTH)
-    return json.dumps({"heuretic": FORMAT, "program": encoded}, indent=indent, allow_nan=False)
+    try:
+        return json.dumps({"heuretic": FORMAT, "program": encoded}, indent=indent, allow_nan=False)
+    except ValueError:  # rare, so looked for only when the encoder has met one
+        return json.dumps({"heuretic": FORMAT, "program": _spelt(encoded)}, indent=indent, allow_nan=False)
+
+
+def _spelt(encoded: Any) -> Any:
+    """Return encoded JSON with infinities as `$float`."""
+    if encoded.__class__ is float and math.isinf(encoded):
+        return {"$float": repr(encoded)}
+    if isinstance(encoded, dict):
+        return {key: _spelt(item) for key, item in encoded.items()}
+    return [_spelt(item) for item in encoded] if isinstance(encoded, list) else encoded
 
 
 def _encode(value: Any, room: int) -> Any:
     kind = value.__class__
     if kind in SCALARS:
-        return {"$float": repr(value)} if kind is float and math.isinf(value) else value
+        return value
     if room < 0:
         raise InvalidField(f"a program nested at most {MAX_DEPTH} deep (deeper ones could not be read again)", value)
     if kind is Call:
@@ -51,14 +63,13 @@ def _encode(value: Any, room: int) -> Any:
             encoded["$args"] = [_encode(child, room - 1) for child in rest]
         for key, child in value.__items__():
             if isinstance(key, str):
-                encoded[key] = child if child.__class__ in _PLAIN else _encode(child, room - 1)
+                encoded[key] = _encode(child, room - 1)
         return encoded
     if isinstance(value, Node):
         fields: dict[Any, Any] = {"$type": value.__head__()}
-        for key, child in value.__items__():
-            kind = child.__class__
-            as_it_is = kind in _PLAIN or (kind is float and math.isfinite(child))
-            fields[key] = child if as_it_is else _encode(child, room - 1)
+        fields.update(value.__items__())
+        for key, child in value.__inner__():
+            fields[key] = _encode(child, room - 1)
         return fields
     if kind is tuple or kind is list:
         return [_encode(item, room - 1) for item in value]
@@ -75,9 +86,6 @@ def _encode(value: Any, room: int) -> Any:
         return {value.kind: str(value)}
     freeze(value)
     return {"$ref": name_of(value)}
-
-
-_PLAIN = frozenset((type(None), bool, int, str))
 
 
 class _Repeated(dict[str, Any]):
@@ -109,6 +117,36 @@ def loads(
     """
     if len(text) > max_bytes:
         raise LoadError(f"saved program must be at most {max_bytes} bytes, got {len(text)}. Raise max_bytes if it is yours")
+    given = (*DEFAULT_TRUST, *map(module_name, trust)), dict(aliases or {}), resolve_names
+    try:
+        return _read_inside_out(text, _Reader(*given, children_read=True))
+    except Exception:  # whatever it is, reading from the outside finds it again, and knows its place
+        return _read_outside_in(text, _Reader(*given))
+
+
+def _read_inside_out(text: str | bytes, reader: _Reader) -> Any:
+    """Read in one pass: each object becomes a node as soon as the parser has seen its end. Errors have no place."""
+
+    def finished(pairs: list[tuple[str, Any]]) -> Any:
+        content = dict(pairs)
+        if len(content) != len(pairs):
+            raise ValueError("repeated key")
+        return reader.read(content, ())
+
+    document = json.loads(text, object_pairs_hook=finished, parse_constant=_no_constant)
+    if document.keys() != {"heuretic", "program"} or document["heuretic"] is not FORMAT:
+        raise ValueError("not a saved program")
+    program = freeze(document["program"])
+    level, depth = [program], 0
+    while level:
+        level, depth = [child for value in level for _, child in inner(value)], depth + 1
+        if depth > MAX_DEPTH + 1:
+            raise ValueError("too deep")
+    return program
+
+
+def _read_outside_in(text: str | bytes, reader: _Reader) -> Any:
+    """Read in two passes, first the JSON, then its meaning, which says where an error is."""
     try:
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
@@ -122,13 +160,16 @@ def loads(
     if not isinstance(document, dict) or isinstance(document, _Repeated) or document.keys() != {"heuretic", "program"}:
         raise LoadError('saved program must be of the form {"heuretic": 1, "program": ...}, got ' + brief(document))
     if document["heuretic"] != FORMAT or type(document["heuretic"]) is not int:
-        raise LoadError(f"saved program has format {brief(document['heuretic'])}; this version reads format {FORMAT}. Try upgrading heuretic")
-    reader = _Reader((*DEFAULT_TRUST, *map(module_name, trust)), dict(aliases or {}), resolve_names)
+        raise LoadError(
+            f"saved program has format {brief(document['heuretic'])}; this version reads format {FORMAT}. Try upgrading heuretic"
+        )
     try:
         program = reader.read(document["program"], ())
         return program if isinstance(program, Node) else freeze(program)
     except RecursionError:
-        raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep, or was read too deep in the caller's stack") from None
+        raise LoadError(
+            f"saved program is nested more than {MAX_DEPTH} deep, or was read too deep in the caller's stack"
+        ) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -164,18 +205,27 @@ def _too_deep(text: str | bytes) -> int:
 
 
 class _Reader:
-    def __init__(self, trust: tuple[str, ...], aliases: dict[str, str], resolve_names: bool) -> None:
+    """Turns JSON objects into nodes. `children_read`: what is inside an object was turned before it."""
+
+    def __init__(
+        self, trust: tuple[str, ...], aliases: dict[str, str], resolve_names: bool, children_read: bool = False
+    ) -> None:
         self.trust, self.aliases, self.resolve_names = trust, aliases, resolve_names
+        self.children_read = children_read
         self.known: dict[str, Any] = {}
         self.classes: dict[str, type[Symbolic] | Name] = {}
 
     def read(self, value: Any, at: tuple[Key, ...]) -> Any:
         if value.__class__ in SCALARS:
             return value
+        if value == []:
+            return ()
         if len(at) > MAX_DEPTH:
             raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep at {Path(at[:6])!s}...")
         if value.__class__ is list:
             return tuple([item if item.__class__ in SCALARS else self.read(item, (*at, i)) for i, item in enumerate(value)])
+        if not isinstance(value, dict) or isinstance(value, FrozenDict):
+            return value  # read before
         if value.__class__ is _Repeated:
             raise self.error(at, f"key {next(iter(value))!r} stands twice")
         if "$type" in value:
@@ -218,7 +268,9 @@ class _Reader:
         cls = self.classes.get(head) if head.__class__ is str else None
         if cls is None:
             cls = self.symbolic_class(head, at)
-        given = {k: v if v.__class__ in SCALARS else self.read(v, (*at, k)) for k, v in value.items()}
+        given = value
+        if not self.children_read:
+            given = {k: v if v.__class__ in SCALARS else self.read(v, (*at, k)) for k, v in value.items()}
         if isinstance(cls, Name):
             return self.unresolved(cls, given, at)
         if given.keys() != cls.__fields__.keys():

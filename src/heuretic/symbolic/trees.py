@@ -49,7 +49,10 @@ def find(tree: Any, selector: Selector) -> list[tuple[Path, Any]]:
         if kind is not tuple:
             if isinstance(value, classes) or (kind is Call and is_call_of(value, classes)):
                 found.append((Path(path), value))
-            for key, child in inner(value)[::-1]:
+            children = inner(value)
+            if len(children) > 1:
+                children.reverse()
+            for key, child in children:
                 stack.append((path + (key,), child))  # noqa: RUF005 - half as fast otherwise
         else:
             for i in range(len(value) - 1, -1, -1):
@@ -170,8 +173,9 @@ def _replace_one(root: Any, keys: tuple[Any, ...], new: Any) -> Any:
         key = keys[len(parents)]
         kind: Any = parent.__class__
         if kind is tuple and key.__class__ is int:
-            key %= len(parent)
-            new = (*parent[:key], new, *parent[key + 1 :])
+            items = [*parent]
+            items[key] = new
+            new = (*items,)
         elif fits and kind is not FrozenDict and key in kind.__stable__:  # type: ignore
             new = kind.__setters__[key](parent, new)  # type: ignore
         else:
