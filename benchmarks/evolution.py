@@ -109,9 +109,18 @@ def main() -> None:
                 measured[name].append(per_second(run, program, score, count=max(POPULATION // 2, int(count * share))))
         rates = {name: statistics.median(values) for name, values in measured.items()}
         verdict = "PASS" if rates["heuretic"] >= GOAL else "miss"
-        shown = "".join(f"{rates[name]:12,.0f}" if name in rates else f"{'-':>12}" for name in ("heuretic", "plain", "pyglove"))
+        shown = "".join(
+            f"{rates[name]:12,.0f}" if name in rates else f"{'-':>12}" for name in ("heuretic", "plain", "pyglove")
+        )
         print(f"{text:36}{shown}  {verdict} >= {GOAL:,}", flush=True)
-        rows.append({"task": text, **{f"{name}_per_s": rate for name, rate in rates.items()}, "goal": GOAL, "met": verdict == "PASS"})
+        rows.append(
+            {
+                "task": text,
+                **{f"{name}_per_s": rate for name, rate in rates.items()},
+                "goal": GOAL,
+                "met": verdict == "PASS",
+            }
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 

@@ -1,6 +1,6 @@
 """Operations on one tree of 200 nodes: heuretic beside plain Python and PyGlove, each against its goal.
 
-    python benchmarks/trees.py [--quick] [--json OUT] [--only WORD]
+python benchmarks/trees.py [--quick] [--json OUT] [--only WORD]
 """
 
 from __future__ import annotations
@@ -95,7 +95,12 @@ def show(text: str, times: Times, goal: Goal | None) -> dict[str, Any]:
         f"{_ratio(ours, plain):>9}{_ratio(pyglove, ours):>10}  {verdict:5}{goal.text if goal else ''}",
         flush=True,
     )
-    return {"operation": text, **{f"{name}_us": us for name, us in times.items()}, "goal": goal and goal.text, "met": met}
+    return {
+        "operation": text,
+        **{f"{name}_us": us for name, us in times.items()},
+        "goal": goal and goal.text,
+        "met": met,
+    }
 
 
 def _number(value: float | None) -> str:
@@ -124,7 +129,9 @@ def main() -> None:
     except PackageNotFoundError:
         pass
     print(" ".join(f"{name} {number}" for name, number in installed.items()))
-    print(f"{'microseconds of CPU, median':32}{'heuretic':>12}{'plain':>12}{'pyglove':>13}{'/plain':>9}{'pyglove/':>10}")
+    print(
+        f"{'microseconds of CPU, median':32}{'heuretic':>12}{'plain':>12}{'pyglove':>13}{'/plain':>9}{'pyglove/':>10}"
+    )
     rows: list[dict[str, Any]] = []
     for operation, text, goal in OPERATIONS:
         if arguments.only in operation:

@@ -84,7 +84,9 @@ def test_discover_show_report_export(folder: Path) -> None:
 def test_discover_goes_on_and_prints_json_for_scripts(folder: Path) -> None:
     first = json.loads(heuretic(folder, "discover", "line_search.py", "--trials", "5", "--json").stdout)
     assert (first["counts"], first["stopped"]) == ({"finished": 5}, "trials")
-    second = json.loads(heuretic(folder, "discover", "line_search.py", "--trials", "9", "--workers", "2", "--json").stdout)
+    second = json.loads(
+        heuretic(folder, "discover", "line_search.py", "--trials", "9", "--workers", "2", "--json").stdout
+    )
     assert second["counts"] == {"finished": 9}
     third = heuretic(folder, "discover", "line_search.py", "--seed", "8", code=1)
     assert "another seed" in third.stderr

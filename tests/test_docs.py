@@ -60,7 +60,9 @@ def test_the_digits_example_finds_something_and_touches_the_test_part_at_the_end
         capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = {name: float(score) for name, score in re.findall(r"^  (start|winner)\s+(0\.\d+) \+-", done.stdout, re.MULTILINE)}
+    found = {
+        name: float(score) for name, score in re.findall(r"^  (start|winner)\s+(0\.\d+) \+-", done.stdout, re.MULTILINE)
+    }
     assert found.keys() == {"start", "winner"}
     assert found["winner"] > 0.5
     assert "trials 4/4" in done.stderr

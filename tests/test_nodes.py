@@ -586,3 +586,20 @@ class TestValues:
     def test_guard_is_not_seen_from_outside(self) -> None:
         with pytest.raises(OpenChoiceError):
             bool(Checked(hr.number(1, 20)).lo)
+
+
+def test_class_keywords_reach_init_subclass_once_per_class() -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Plugin(hr.Symbolic):
+        size: int = 1
+
+        def __init_subclass__(cls, *, label: str, **rest: object) -> None:
+            super().__init_subclass__(**rest)
+            heard.append((cls.__name__, label))
+
+    class Concrete(Plugin, label="first", kw_only=True):
+        depth: int = 2
+
+    assert heard == [("Concrete", "first")]
+    assert hr.replace(Concrete(), depth=3) == Concrete(depth=3)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from objectives import SPACE, WIDE, Point, failing, killing, killing_once, met_while_running, noisy, score, size, slow
 
 import heuretic as hr
 from heuretic.study import EngineError, StoreError, Study, TrialRecord, open_store
+from objectives import SPACE, WIDE, Point, failing, killing, killing_once, met_while_running, noisy, score, size, slow
 
 
 def genomes(study: Study) -> list[Any]:
@@ -385,6 +385,7 @@ def test_memory_stays_small_and_cost_per_trial_flat() -> None:
     ("given", "message"),
     [
         ({"trials": 0}, "trials"),
+        ({"limits": [hr.Limit(size, at_most=9), hr.Limit(size, at_least=1)]}, "different costs"),
         ({"maximize": "a", "minimize": "b"}, "maximize or minimize"),
         ({"engine": "cloud"}, "engine"),
         ({"engine": "processes", "workers": 0}, "workers"),

@@ -57,9 +57,7 @@ def discover(
     ],
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, earlier runs included.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides everything random.")] = None,
-    store: Annotated[
-        str | None, typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")
-    ] = None,
+    store: Annotated[str | None, typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: the file's name.")] = None,
     engine: Annotated[Literal["inline", "processes"] | None, typer.Option(help="Where evaluations run.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,

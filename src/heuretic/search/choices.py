@@ -29,7 +29,9 @@ class Choice(Symbolic, Open):
     __bool__ = __int__ = __float__ = __index__ = __iter__ = __len__ = __contains__ = __call__ = _open  # type: ignore[assignment]
     __getitem__ = __reversed__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _open  # type: ignore[assignment]
     __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = __abs__ = __invert__ = _open  # type: ignore[assignment]
-    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _open
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = (
+        _open
+    )
     __divmod__ = __rdivmod__ = __matmul__ = __rmatmul__ = __enter__ = __exit__ = __next__ = _open
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _open  # type: ignore[assignment]
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _open  # type: ignore[assignment]
@@ -81,7 +83,9 @@ class Number(Choice):
 
     def __post_init__(self) -> None:
         if not self.lo < self.hi or max(abs(self.lo), abs(self.hi)) > 1e300:
-            raise ValueError(f"number must have lo < hi, both within 1e300, got lo={brief(self.lo)}, hi={brief(self.hi)}")
+            raise ValueError(
+                f"number must have lo < hi, both within 1e300, got lo={brief(self.lo)}, hi={brief(self.hi)}"
+            )
         if self.log and self.lo <= 0:
             raise ValueError(f"number with log=True must have lo > 0, got lo={self.lo!r}")
         if self.step is not None and (self.step <= 0 or self.log):
@@ -156,7 +160,9 @@ class Repeat(Choice):
 
     def __post_init__(self) -> None:
         if not 0 <= self.at_least <= self.at_most or self.at_most == 0:
-            raise ValueError(f"repeat must have 0 <= at_least <= at_most and at_most > 0, got {self.at_least}, {self.at_most}")
+            raise ValueError(
+                f"repeat must have 0 <= at_least <= at_most and at_most > 0, got {self.at_least}, {self.at_most}"
+            )
 
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Repeat:
         item = _in_any_place(self.item, None, "item", self.at_most, check)
@@ -192,7 +198,9 @@ def number(lo: float, hi: float, *, log: bool = False, step: float | None = None
     return cast(float, Number(float(lo), float(hi), log, None if step is None else float(step)))
 
 
-def some_of(candidates: Sequence[T], at_least: int, at_most: int | None = None, *, ordered: bool = False) -> tuple[T, ...]:
+def some_of(
+    candidates: Sequence[T], at_least: int, at_most: int | None = None, *, ordered: bool = False
+) -> tuple[T, ...]:
     """Leave open which candidates stand here: from `at_least` to `at_most` (default: as many), none of them twice.
 
     Unless `ordered`, they keep the order in which they are listed.
@@ -221,7 +229,9 @@ def _in_any_place(item: Any, index: int | None, name: str, count: int, check: Ca
     except InvalidField as error:  # its path starts with the place in the tuple, if it is about an item
         if not error.path:
             raise
-        raise InvalidField(error.expected, error.got, error.path[1:]).under(*(k for k in (name, index) if k is not None)) from None
+        raise InvalidField(error.expected, error.got, error.path[1:]).under(
+            *(k for k in (name, index) if k is not None)
+        ) from None
     for other in taken[1:]:
         if not same(taken[0], other):
             raise InvalidField("a field that takes the same values in every place", item).under(name)

@@ -34,7 +34,9 @@ class Evolution(Symbolic):
 
     def __post_init__(self) -> None:
         if self.tournament > self.population:
-            raise ValueError(f"tournament must be at most population, got tournament={self.tournament}, population={self.population}")
+            raise ValueError(
+                f"tournament must be at most population, got tournament={self.tournament}, population={self.population}"
+            )
 
     def start(self, space: Space, seed: int = 0) -> EvolutionRun:
         """Begin a run."""

@@ -125,7 +125,15 @@ class Space:
 
     def __repr__(self) -> str:
         size = self.size
-        shown = f"{size:,}" if isinstance(size, int) and size < 10**15 else f"{float(size):.3g}" if size < 1e300 else "inf" if size == math.inf else "over 1e300"
+        shown = (
+            f"{size:,}"
+            if isinstance(size, int) and size < 10**15
+            else f"{float(size):.3g}"
+            if size < 1e300
+            else "inf"
+            if size == math.inf
+            else "over 1e300"
+        )
         return f"Space({len(self.decisions)} choices, {self.width} genes, size {shown})"
 
     def genes(self, genome: Genome, index: int) -> Genes:
@@ -218,7 +226,9 @@ class Space:
             genome = self._complete({}, rng)
             if not self._checked or self.is_feasible(genome):
                 return genome
-        raise InfeasibleError(f"no program within the limits in {self.DRAWS} draws from {self!r}. Widen the space or relax the limits")
+        raise InfeasibleError(
+            f"no program within the limits in {self.DRAWS} draws from {self!r}. Widen the space or relax the limits"
+        )
 
     def mutate(self, genome: Genome, rng: Random) -> Genome:
         """Return a feasible genome that differs in one decision (and in those that only apply because of it)."""
@@ -405,7 +415,9 @@ class Space:
 
 def _mismatch(where: tuple[Key, ...], template: Any, value: Any) -> ValueError:
     wanted = " ".join(text(template).split())
-    return ValueError(f"program is not in this space: {str(Path(where)) or 'the root'} must be {wanted[:100]}, got {brief(value)}")
+    return ValueError(
+        f"program is not in this space: {str(Path(where)) or 'the root'} must be {wanted[:100]}, got {brief(value)}"
+    )
 
 
 def _constant(value: Any) -> Decoder:

@@ -233,6 +233,11 @@ def discover(
         raise ValueError(f"trials must be >= 1 or None, got {trials}")
     if trials is None and time_s is None and target is None and plateau is None:
         raise ValueError("trials=None needs another way to stop: time_s, target or plateau")
+    names = [limit.name for limit in limits]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"limits must have different costs, got {', '.join(names)}. Give at_least and at_most in one Limit"
+        )
     chosen: Algorithm = algorithm if algorithm is not None else Evolution()
     objective: str = minimize or maximize or "value"
     program = freeze(program)

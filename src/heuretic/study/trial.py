@@ -66,7 +66,11 @@ class Trial:
     """
 
     def __init__(
-        self, ticket: Ticket, program: Any, known: Mapping[str, Any], report: Callable[[int, int, dict[str, float]], bool]
+        self,
+        ticket: Ticket,
+        program: Any,
+        known: Mapping[str, Any],
+        report: Callable[[int, int, dict[str, float]], bool],
     ) -> None:
         self.index, self.seed, self.program = ticket.number, ticket.seed, program
         self._known, self._report = known, report
@@ -118,7 +122,9 @@ class Trial:
             self.met[name] = (choice, value)
             return value
         if known != choice:
-            raise ValueError(f"choice {name!r} was first met as {known!r}, now as {choice!r}. Give each choice its own name")
+            raise ValueError(
+                f"choice {name!r} was first met as {known!r}, now as {choice!r}. Give each choice its own name"
+            )
         return value
 
 
@@ -200,5 +206,3 @@ def _takes_two(evaluate: Evaluate) -> bool:
         return False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in kinds and p.default is p.empty for p in parameters) >= 2
-
-

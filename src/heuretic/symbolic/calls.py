@@ -87,7 +87,9 @@ class Call(Node):
         parameter = _parameters(self.__target__).get(name)
         if parameter is not None and parameter.default is not Parameter.empty:
             return _frozen_default(parameter.default)
-        raise AttributeError(f"{_unknown(self.__target__, name)} A symbolic call has parameters only; hr.build makes the object")
+        raise AttributeError(
+            f"{_unknown(self.__target__, name)} A symbolic call has parameters only; hr.build makes the object"
+        )
 
     def __getitem__(self, position: int) -> Any:
         rest = tuple(v for k, v in self.__items__() if isinstance(k, int))
@@ -187,7 +189,9 @@ def _check_free(target: Any, given: Mapping[Key, Any], extra: Mapping[str, Any])
     """Refuse what could not be told apart later: parameters are read by name, and `$` marks what is special in JSON."""
     for name in extra:
         if name in given or name.startswith("$"):
-            raise TypeError(f"{name_of(target)}: a symbolic call cannot hold **{{{name!r}: ...}}; that name is taken"[:400])
+            raise TypeError(
+                f"{name_of(target)}: a symbolic call cannot hold **{{{name!r}: ...}}; that name is taken"[:400]
+            )
 
 
 def _frozen_default(value: Any) -> Any:
@@ -208,7 +212,9 @@ def _check_known(target: Any, key: Key) -> None:
             return
         raise InvalidField(f"a parameter of {name_of(target)}", key)
     known = _parameters(target).get(key)
-    if (known is None or known.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)) and Parameter.VAR_KEYWORD not in kinds:
+    if (
+        known is None or known.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    ) and Parameter.VAR_KEYWORD not in kinds:
         raise InvalidField(_unknown(target, key), key)
 
 

@@ -45,4 +45,6 @@ def published(slug: str) -> Any:
     try:
         return point.load()
     except ImportError as error:
-        raise PatchError(f"{slug} needs a package that is missing: {error}. Try: pip install 'heuretic[torch]'") from error
+        raise PatchError(
+            f"{slug} needs a package that is missing: {error}. Try: pip install 'heuretic[torch]'"
+        ) from error

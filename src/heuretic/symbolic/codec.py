@@ -116,7 +116,9 @@ def loads(
         something outside `trust` or unknown, is of a newer format, or holds values that do not fit their fields.
     """
     if len(text) > max_bytes:
-        raise LoadError(f"saved program must be at most {max_bytes} bytes, got {len(text)}. Raise max_bytes if it is yours")
+        raise LoadError(
+            f"saved program must be at most {max_bytes} bytes, got {len(text)}. Raise max_bytes if it is yours"
+        )
     given = (*DEFAULT_TRUST, *map(module_name, trust)), dict(aliases or {}), resolve_names
     try:
         return _read_inside_out(text, _Reader(*given, children_read=True))
@@ -223,7 +225,9 @@ class _Reader:
         if len(at) > MAX_DEPTH:
             raise LoadError(f"saved program is nested more than {MAX_DEPTH} deep at {Path(at[:6])!s}...")
         if value.__class__ is list:
-            return tuple([item if item.__class__ in SCALARS else self.read(item, (*at, i)) for i, item in enumerate(value)])
+            return tuple(
+                [item if item.__class__ in SCALARS else self.read(item, (*at, i)) for i, item in enumerate(value)]
+            )
         if not isinstance(value, dict) or isinstance(value, FrozenDict):
             return value  # read before
         if value.__class__ is _Repeated:
@@ -357,5 +361,3 @@ _MACHINERY = ("heuretic.symbolic.", "heuretic.search.", "heuretic.study.", "heur
 
 def _is_machinery(found: Any) -> bool:
     return f"{getattr(found, '__module__', '')}.".startswith(_MACHINERY)
-
-

@@ -75,4 +75,8 @@ def _plain(value: Any) -> Any:
         return value.__digest__ or value.__compute_digest__()
     if isinstance(value, FrozenDict):
         return [(key, _plain(item)) for key, item in value.items()]
-    return {f"{module_name(kind.__module__)}:{kind.__qualname__}": value.name} if isinstance(value, Enum) else {name_of(value)}
+    return (
+        {f"{module_name(kind.__module__)}:{kind.__qualname__}": value.name}
+        if isinstance(value, Enum)
+        else {name_of(value)}
+    )

@@ -28,7 +28,10 @@ def _text(value: Any, indent: int, room: int, seen: dict[int, str | None]) -> st
         return leaf(value)
     opening, closing = _brackets(value)
     inner = indent + 2
-    lines = [f"{' ' * inner}{label}{_text(child, inner, WIDTH - inner - len(label), seen)}," for label, child in labelled(value)]
+    lines = [
+        f"{' ' * inner}{label}{_text(child, inner, WIDTH - inner - len(label), seen)},"
+        for label, child in labelled(value)
+    ]
     return "\n".join([opening, *lines, " " * indent + closing])
 
 
@@ -133,7 +136,9 @@ def _html(label: str, value: Any, depth: int) -> str:
     name = title(value) if isinstance(value, Node) else f"{len(value)} items"
     if not parts:
         return f"<div>{shown_label}<b>{escape(name)}</b></div>"
-    inner = "".join(_html(child_label or _position(value, i), child, depth - 1) for i, (child_label, child) in enumerate(parts))
+    inner = "".join(
+        _html(child_label or _position(value, i), child, depth - 1) for i, (child_label, child) in enumerate(parts)
+    )
     is_open = " open" if depth > 0 else ""
     hint = f" <i>{escape(str(name_of_node(value)))}</i>" if isinstance(value, Node) else ""
     return f"<details{is_open}><summary>{shown_label}<b>{escape(name)}</b>{hint}</summary>{inner}</details>"

@@ -64,9 +64,7 @@ def name_of(value: Any) -> str:
         module, _, qualname = repr(value).rpartition(".")
     if module:
         if "<" in qualname:
-            raise InvalidField(
-                "an importable function or class (defined at the top of a module, no lambda)", value
-            )
+            raise InvalidField("an importable function or class (defined at the top of a module, no lambda)", value)
         name = f"{module_name(module)}:{qualname}"
         if isinstance(value, type) or find(module, qualname) is value:
             return name
@@ -119,7 +117,9 @@ def resolve(name: str, trust: Collection[str]) -> Any:
         try:
             found = getattr(found, part)
         except Exception:
-            raise LoadError(f"{module!r} has no {qualname!r}. If it was renamed, pass aliases={{{name!r}: 'new:name'}}") from None
+            raise LoadError(
+                f"{module!r} has no {qualname!r}. If it was renamed, pass aliases={{{name!r}: 'new:name'}}"
+            ) from None
         if isinstance(found, ModuleType):
             raise LoadError(f"{name!r} leads through a module; only classes may stand before the last name")
     owner = _owner(found)

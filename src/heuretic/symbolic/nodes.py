@@ -31,7 +31,7 @@ class SymbolicMeta(type):
     __fields__: Mapping[str, Field]
 
     def __new__(
-        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, kw_only: bool = False
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, kw_only: bool = False, **keywords: Any
     ) -> SymbolicMeta:
         if not bases or "__symbolic_root__" in namespace:
             return super().__new__(mcls, name, bases, namespace)
@@ -42,18 +42,25 @@ class SymbolicMeta(type):
         for base in reversed(bases):
             inherited.update(getattr(base, "__fields__", {}))
         for hidden in (inherited.keys() - fields.keys()) & namespace.keys():
-            raise TypeError(f"{name}.{hidden} would hide the field {hidden}. To change its default, annotate it: {hidden}: <type> = ...")
+            raise TypeError(
+                f"{name}.{hidden} would hide the field {hidden}. To change its default, annotate it: {hidden}: <type> = ..."
+            )
         merged = {**inherited, **fields}
         _check_order(name, merged)
         namespace["__slots__"] = tuple(f for f in fields if f not in inherited)
         namespace["__fields__"] = types.MappingProxyType(merged)
         namespace["__match_args__"] = tuple(f for f, spec in merged.items() if not spec.kw_only)
-        cls = super().__new__(mcls, name, bases, namespace)
+        if "__init_subclass__" in namespace:
+            namespace["__init_subclass__"] = _not_for_drafts(namespace["__init_subclass__"])
+        cls = super().__new__(mcls, name, bases, namespace, **keywords)
         for spec in fields.values():
             spec.owner = cls
         _resolve_annotations(cls, fields, sys._getframe(1).f_locals)
         _generate(cls)
         return cls
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
+        super().__init__(name, bases, namespace)
 
 
 class Symbolic(Node, metaclass=SymbolicMeta):
@@ -77,7 +84,9 @@ class Symbolic(Node, metaclass=SymbolicMeta):
     __has_post_init__: ClassVar[bool] = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise FrozenError(f"{type(self).__name__}.{name} cannot be set: programs are immutable. Try hr.replace(tree, {name}=...)")
+        raise FrozenError(
+            f"{type(self).__name__}.{name} cannot be set: programs are immutable. Try hr.replace(tree, {name}=...)"
+        )
 
     def __delattr__(self, name: str) -> None:
         raise FrozenError(f"{type(self).__name__}.{name} cannot be deleted: programs are immutable")
@@ -215,9 +224,31 @@ def _restore(cls: Any, values: tuple[Any, ...]) -> Any:
     return cls.__restore__(values)
 
 
+def _annotations(namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return the annotations of a class body; from Python 3.14 they are made when asked for."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        function = annotationlib.get_annotate_from_class_namespace(namespace)
+        if function is not None:
+            return annotationlib.call_annotate_function(function, annotationlib.Format.FORWARDREF)
+    return namespace.get("__annotations__", {})
+
+
+def _not_for_drafts(hook: Any) -> Any:
+    """Wrap a user's `__init_subclass__`, which shall not hear of the hidden draft classes."""
+    function = hook.__func__ if isinstance(hook, classmethod) else hook
+
+    def init_subclass(cls: Any, **keywords: Any) -> None:
+        if "__symbolic_root__" not in cls.__dict__:
+            function(cls, **keywords)
+
+    return classmethod(init_subclass)
+
+
 def _own_fields(owner: str, namespace: dict[str, Any], kw_only: bool) -> dict[str, Field]:
     fields: dict[str, Field] = {}
-    for name, annotation in namespace.get("__annotations__", {}).items():
+    for name, annotation in _annotations(namespace).items():
         text = annotation if isinstance(annotation, str) else ""
         if annotation is KW_ONLY or text in ("KW_ONLY", "dataclasses.KW_ONLY"):
             kw_only = True
@@ -292,7 +323,10 @@ def _evaluate_nested(annotation: Any, scope: dict[str, Any]) -> Any:
 def _has_forward(annotation: Any) -> bool:
     if isinstance(annotation, str | typing.ForwardRef):
         return True
-    return any(_has_forward(a) for a in typing.get_args(annotation)) and typing.get_origin(annotation) is not typing.Literal
+    return (
+        any(_has_forward(a) for a in typing.get_args(annotation))
+        and typing.get_origin(annotation) is not typing.Literal
+    )
 
 
 def _bindings(cls: Any) -> dict[Any, Any]:
@@ -316,7 +350,9 @@ def checks_of(cls: Any) -> dict[str, Check]:
         for spec in cls.__fields__.values():
             if _has_forward(spec.annotation):
                 module = spec.owner.__module__
-                resolved = _evaluate_nested(spec.annotation, {**vars(sys.modules[module]), spec.owner.__name__: spec.owner})
+                resolved = _evaluate_nested(
+                    spec.annotation, {**vars(sys.modules[module]), spec.owner.__name__: spec.owner}
+                )
                 if _has_forward(resolved):
                     raise TypeError(f"{cls.__name__}.{spec.name}: cannot find the type {spec.annotation!r}. "
                                     f"Define or import it in {module}")  # fmt: skip
@@ -368,7 +404,8 @@ def _generate(cls: Any) -> None:
         for n in names
     )
     inner = "".join(
-        f"    v = self.{n}\n    if v.__class__ not in SIMPLE and v is not EMPTY: found.append(({n!r}, v))\n" for n in names
+        f"    v = self.{n}\n    if v.__class__ not in SIMPLE and v is not EMPTY: found.append(({n!r}, v))\n"
+        for n in names
     )
     restore = "".join(f"    draft.{n} = values[{i}]\n" for i, n in enumerate(names))
     source = (

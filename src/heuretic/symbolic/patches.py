@@ -70,7 +70,9 @@ class _Rule:
     def __call__(self, node: Any, path: Path) -> Any:
         result = self.function(node, path) if self.takes_path else self.function(node)
         if result is None:
-            raise PatchError(f"rule {self.function.__qualname__} must return a node (its argument for no change), got None at {path or 'the root'}")
+            raise PatchError(
+                f"rule {self.function.__qualname__} must return a node (its argument for no change), got None at {path or 'the root'}"
+            )
         return result
 
     @property
@@ -87,10 +89,14 @@ def _make_rule(function: Callable[..., Any], names: tuple[str, ...] = ()) -> _Ru
     if not parameters:
         raise PatchError(f"rule {function.__qualname__} must take a node")
     annotation = hints.get(parameters[0])
-    options = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    options = (
+        typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    )
     classes = tuple(c for c in (typing.get_origin(o) or o for o in options) if isinstance(c, type))
     if not classes and not names:
-        raise PatchError(f"rule {function.__qualname__} must annotate {parameters[0]!r} with the class it is for, got {annotation!r}")
+        raise PatchError(
+            f"rule {function.__qualname__} must annotate {parameters[0]!r} with the class it is for, got {annotation!r}"
+        )
     return _Rule(function, classes, names, len(parameters) > 1)
 
 
@@ -146,7 +152,9 @@ def _address(patch: Patch) -> str:
             try:
                 given.append(f"{name}={quote(_parameter_text(value), safe='[]{},:')}")
             except TypeError:
-                raise PatchError(f"{patch_name(patch)}: {name}={brief(value)} cannot be written in an address. Try hr.dumps(patch)") from None
+                raise PatchError(
+                    f"{patch_name(patch)}: {name}={brief(value)} cannot be written in an address. Try hr.dumps(patch)"
+                ) from None
     return _address_name(type(patch)) + ("?" + "&".join(given) if given else "")
 
 
@@ -186,7 +194,10 @@ def patch_at(address: str) -> Patch:
         key, text = unquote(key), unquote(text)
         spec = cls.__fields__.get(key)
         if spec is None:
-            known = ", ".join(f"{f}={s.default!r}" if s.default is not MISSING else f for f, s in cls.__fields__.items()) or "none"
+            known = (
+                ", ".join(f"{f}={s.default!r}" if s.default is not MISSING else f for f, s in cls.__fields__.items())
+                or "none"
+            )
             raise PatchError(f"{name} has no parameter {key[:80]!r} in {address[:200]!r}; it has {known}")
         if not equals:
             raise PatchError(f"{key} must have a value, as in {key}=..., got {address[:200]!r}")
@@ -212,7 +223,9 @@ def _fitting(cls: type[Patch], key: str, text: str, address: str) -> Any:
         return check(text)
     except InvalidField as second:
         error = refused or second
-        raise PatchError(f"{address[:200]!r}: {key} must be {shortened(error.expected, 200)}, got {brief(text)}") from None
+        raise PatchError(
+            f"{address[:200]!r}: {key} must be {shortened(error.expected, 200)}, got {brief(text)}"
+        ) from None
 
 
 def _patch_class(name: str) -> type[Patch]:
@@ -271,7 +284,9 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
             else:
                 result = _rewrite_foreign(result, rules, seen, visited, adapter)
             if len(seen) == before and not allow_empty:
-                sought = ", ".join(dict.fromkeys(name for r in rules for name in r.sought)) or "nothing (it has no rules)"
+                sought = (
+                    ", ".join(dict.fromkeys(name for r in rules for name in r.sought)) or "nothing (it has no rules)"
+                )
                 raise PatchError(
                     f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for {sought}. "
                     f"Pass allow_empty=True if that is meant"
@@ -324,7 +339,9 @@ def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[
             except InvalidField as error:
                 raise error.under(*at) from None
             except ValueError as error:
-                raise PatchError(f"the patched {title(value)} at {str(Path(at)) or 'the root'} is refused: {error}") from error
+                raise PatchError(
+                    f"the patched {title(value)} at {str(Path(at)) or 'the root'} is refused: {error}"
+                ) from error
         elif value.__class__ is tuple:
             value = tuple(edits.get(i, item) for i, item in enumerate(value))
         else:
@@ -342,9 +359,7 @@ def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[
     return value
 
 
-def _rewrite_foreign(
-    root: Any, rules: list[_Rule], changes: list[Change], visited: list[int], adapter: Adapter
-) -> Any:
+def _rewrite_foreign(root: Any, rules: list[_Rule], changes: list[Change], visited: list[int], adapter: Adapter) -> Any:
     """Rewrite a foreign tree in place; the caller made it a copy, so an error in a rule harms nothing."""
     memo: dict[int, tuple[Any, Any]] = {}
 

@@ -45,7 +45,9 @@ def _parse(text: str) -> Path:
     while at < len(text):
         match = _SEGMENT.match(text, at)
         if not match or (text[at] == ".") != bool(keys and match[1]):
-            raise PathError(f"path must look like 'blocks[2].filters', got {text[:80]!r} (unreadable at character {at})")
+            raise PathError(
+                f"path must look like 'blocks[2].filters', got {text[:80]!r} (unreadable at character {at})"
+            )
         name, index, quoted = match.groups()
         try:
             keys.append(name if name is not None else int(index) if index is not None else json.loads(quoted))

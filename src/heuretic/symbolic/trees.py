@@ -206,7 +206,9 @@ def _with(value: Any, changes: Mapping[Key, Any], at: tuple[Key, ...]) -> Any:
     if isinstance(value, Node):
         try:
             if isinstance(value, Call):
-                changes = {k % len(value) if isinstance(k, int) and -len(value) <= k < 0 else k: v for k, v in changes.items()}
+                changes = {
+                    k % len(value) if isinstance(k, int) and -len(value) <= k < 0 else k: v for k, v in changes.items()
+                }
                 for key in changes:
                     if isinstance(key, int) and not 0 <= key < len(value):
                         raise _no_such(value, key, at)

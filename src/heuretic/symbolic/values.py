@@ -61,7 +61,9 @@ class Node:
 
     def __inner__(self) -> list[tuple[Key, Any]]:
         """Return the children without scalars and empty tuples, in order."""
-        return [(key, child) for key, child in self.__items__() if child.__class__ not in SCALARS and child is not _EMPTY]
+        return [
+            (key, child) for key, child in self.__items__() if child.__class__ not in SCALARS and child is not _EMPTY
+        ]
 
     def __with__(self, changes: Mapping[Key, Any]) -> Node:
         """Return a node in which `changes` are made and checked; all else is shared."""
