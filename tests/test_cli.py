@@ -176,3 +176,17 @@ def test_a_store_from_a_stranger_is_only_read(folder: Path) -> None:
     assert "maximize score" in heuretic(folder, "study", "show").stdout
     heuretic(folder, "study", "report")
     heuretic(folder, "study", "export")
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(folder: Path) -> None:
+    (folder / "odd.py").write_text(
+        "import heuretic as hr\n"
+        "program = {'[red]lr': hr.number(0.0, 1.0), 'k': hr.one_of('[bold]', 'plain')}\n"
+        "def evaluate(p): return {'[b]loss': p['[red]lr']}\n"
+        "settings = {'trials': 6, 'minimize': '[b]loss'}\n"
+    )
+    shown = heuretic(folder, "discover", "odd.py", "--name", "[blue]study").stdout
+    assert "[b]loss" in shown
+    assert "k=[bold]" in shown
+    assert "[blue]study" in heuretic(folder, "study", "list").stdout
+    assert "[blue]study" in heuretic(folder, "study", "show").stdout

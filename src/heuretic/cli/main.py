@@ -93,7 +93,7 @@ def discover(
 
         print_leaderboard(study, 5)
         store_url = study.store.url
-        Console().print(f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True)
+        Console().print(f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True, markup=False)
         Console().print(
             f"Report: {written}" if written else f"Report: heuretic study report {study.name} --store {store_url}",
             soft_wrap=True,
@@ -110,18 +110,26 @@ def ideas(
     as_json: Json = False,
 ) -> None:
     """List the catalogue of published ideas, or show one."""
-    from heuretic.ideas import all_ideas, get
+    from heuretic.ideas import get
+    from heuretic.symbolic.catalog import entries
 
-    listed = all_ideas() if name is None else (get(name),)
+    if name is not None:
+        idea = get(name)
+        print(json.dumps(idea.summary(), indent=2)) if as_json else _show_idea(idea)
+        return
+    listed: list[dict[str, Any]] = []
+    for slug in entries():
+        try:
+            listed.append(get(slug).summary())
+        except PatchError as error:  # one that cannot be imported here does not hide the others
+            listed.append({"slug": slug, "title": "", "status": str(error)})
     if as_json:
-        print(json.dumps([each.summary() for each in listed] if name is None else listed[0].summary(), indent=2))
-    elif name is None:
-        table = Table("idea", "what it is", "here", box=None, header_style="bold")
-        for each in listed:
-            table.add_row(each.slug, each.title, each.status)
-        Console().print(table)
-    else:
-        _show_idea(listed[0])
+        print(json.dumps(listed, indent=2))
+        return
+    table = Table("idea", "what it is", "here", box=None, header_style="bold")
+    for row in listed:
+        table.add_row(*(escape(row[key]) for key in ("slug", "title", "status")))
+    Console().print(table)
 
 
 def _show_idea(idea: Idea) -> None:

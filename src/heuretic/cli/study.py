@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from heapq import nlargest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from heuretic.cli.files import UsageError
 from heuretic.study import Study, open_study
+from heuretic.study.store import Store as OpenStore
 from heuretic.study.store import open_store
 
 study_app = typer.Typer(help="List, show, report and export studies.", no_args_is_help=True)
@@ -26,8 +29,8 @@ DEFAULT_STORE = "sqlite:///heuretic.db"
 @study_app.command("list")
 def list_studies(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
     """List the studies in a store."""
-    names = _open(store, None, only_names=True)
-    studies = [Study(open_store(store), name) for name in names]
+    opened = _open(store)
+    studies = [Study(opened, name) for name in opened.names()]
     if as_json:
         print(json.dumps([summary(study) for study in studies]))
         return
@@ -35,8 +38,8 @@ def list_studies(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
     for study in studies:
         best = study.best
         table.add_row(
-            study.name, str(sum(study.counts.values())), f"{best.values[study.objective]:.6g}" if best else "-",
-            f"{study.direction} {study.objective}", datetime.fromtimestamp(study.created).strftime("%Y-%m-%d %H:%M"),
+            escape(study.name), str(sum(study.counts.values())), f"{best.values[study.objective]:.6g}" if best else "-",
+            escape(f"{study.direction} {study.objective}"), datetime.fromtimestamp(study.created).strftime("%Y-%m-%d %H:%M"),
         )  # fmt: skip
     Console().print(table)
 
@@ -47,12 +50,12 @@ def show(
     top: Annotated[int, typer.Option(min=1, help="How many trials to list.")] = 10, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show a study: its settings, its best trials and what the winner changed."""
-    study = _open(store, name)
+    study = open_study(_open(store), name)
     if as_json:
         print(json.dumps(summary(study)))
         return
     console = Console()
-    console.print(f"[bold]{study.name}[/]  {study.direction} {study.objective}  seed {study.seed}", highlight=False)
+    console.print(f"[bold]{escape(study.name)}[/]  {study.direction} {escape(study.objective)}  seed {study.seed}", highlight=False)
     console.print(f"algorithm {study.algorithm}", highlight=False, markup=False)
     for limit in study.limits:
         console.print(f"limit {limit!r}", highlight=False, markup=False)
@@ -68,7 +71,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: NAME.html")] = None,
 ) -> None:  # fmt: skip
     """Write a self-contained HTML report."""
-    study = _open(store, name)
+    study = open_study(_open(store), name)
     print(study.report(out or Path(f"{study.name}.html")))
 
 
@@ -81,17 +84,17 @@ def export(
     """Write all trials to a file, one row each."""
     from heuretic.study.export import export as write
 
-    study = _open(store, name)
+    study = open_study(_open(store), name)
     try:
         print(write(study, out or Path(f"{study.name}.{kind}"), kind))
     except ImportError as error:
         raise UsageError(str(error)) from None
 
 
-def _open(store: str, name: str | None, only_names: bool = False) -> Any:
-    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///").partition("?")[0]).exists():
-        raise UsageError(f"no store at {store}. Name one with --store or HEURETIC_STORE")
-    return open_store(store).names() if only_names else open_study(store, name)
+def _open(url: str) -> OpenStore:
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///").partition("?")[0]).exists():
+        raise UsageError(f"no store at {url}. Name one with --store or HEURETIC_STORE")
+    return open_store(url)
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -110,20 +113,19 @@ def summary(study: Study) -> dict[str, Any]:
 
 def print_leaderboard(study: Study, count: int) -> None:
     """Print the best trials as a table, best first, and how many failed."""
-    finished = sorted(
-        (t for t in study.store.trials(study.name) if t.score is not None), key=lambda t: t.result.rank, reverse=True
-    )
-    shown = finished[:count]
+    finished = (t for t in study.store.trials(study.name) if t.score is not None)
+    shown = nlargest(count, finished, key=lambda t: t.result.rank)
     costs = list(dict.fromkeys(name for t in shown for name in t.costs))
     others = [n for n in dict.fromkeys(name for t in shown for name in t.values) if n != study.objective][:4]
-    table = Table("trial", study.objective, *others, *costs, "s", "choices", box=None, header_style="bold")
+    names = map(escape, (study.objective, *others, *costs))
+    table = Table("trial", *names, "s", "choices", box=None, header_style="bold")
     for trial in shown:
         chosen = study.space(trial.space).chosen(trial.genome)
         choices = "  ".join(f"{path.rsplit('.', 1)[-1]}={_short(value)}" for path, value in chosen.items())
         table.add_row(
             f"{trial.number}{'' if trial.violation == 0 else ' (breaks a limit)'}", f"{trial.values[study.objective]:.6g}",
             *(_short(trial.values.get(n)) for n in others), *(_short(trial.costs.get(n)) for n in costs),
-            f"{trial.seconds:.2f}", choices,
+            f"{trial.seconds:.2f}", escape(choices),
         )  # fmt: skip
     Console().print(table)
     counts = ", ".join(f"{number} {state}" for state, number in study.counts.items())
