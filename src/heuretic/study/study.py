@@ -212,8 +212,8 @@ def discover(
         name: Default: the name of the evaluation.
         engine: "inline", or "processes" with `workers` processes (default: one per core); then `evaluate` must be
             importable, and a script must guard its main part with `if __name__ == "__main__":`.
-        deterministic: Tell results in order of number, so that any number of workers gives the same trials (a slow
-            trial then holds the others up).
+        deterministic: Tell results in order of number, so that a given number of workers gives the same trials every
+            time (a slow trial then holds the others up).
         time_s, target, plateau, max_failures: Stop after so many seconds, when the objective reaches a value, after
             so many trials without improvement, or after so many failures in a row.
         prune: Called with (trial, step, metrics, steps of all trials) at each `trial.report`; True ends the trial.
