@@ -93,7 +93,9 @@ def discover(
 
         print_leaderboard(study, 5)
         store_url = study.store.url
-        Console().print(f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True, markup=False)
+        Console().print(
+            f"Stopped: {study.stopped}. Stored in {store_url} as {study.name!r}.", soft_wrap=True, markup=False
+        )
         Console().print(
             f"Report: {written}" if written else f"Report: heuretic study report {study.name} --store {store_url}",
             soft_wrap=True,

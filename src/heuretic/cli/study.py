@@ -55,7 +55,10 @@ def show(
         print(json.dumps(summary(study)))
         return
     console = Console()
-    console.print(f"[bold]{escape(study.name)}[/]  {study.direction} {escape(study.objective)}  seed {study.seed}", highlight=False)
+    console.print(
+        f"[bold]{escape(study.name)}[/]  {study.direction} {escape(study.objective)}  seed {study.seed}",
+        highlight=False,
+    )
     console.print(f"algorithm {study.algorithm}", highlight=False, markup=False)
     for limit in study.limits:
         console.print(f"limit {limit!r}", highlight=False, markup=False)

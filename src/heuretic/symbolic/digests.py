@@ -44,7 +44,7 @@ def compile_digest(name: str, fields: tuple[str, ...]) -> Callable[[Any], bytes]
     scope: dict[str, Any] = {"SCALARS": SCALARS, "plain": _plain, "blake2b": blake2b, "keep": keep}
     exec(
         f"def compute(node):\n"
-        f"    result = blake2b(f{start + values!r}.encode()).digest()[:16]  # as _hash\n"
+        f"    result = blake2b(f{start + values!r}.encode(), digest_size=16).digest()  # as _hash\n"
         f"    keep(node, result)\n"
         f"    return result\n",
         scope,
@@ -61,7 +61,7 @@ def _start(name: str, keys: Iterable[Key]) -> str:
 
 
 def _hash(text: str) -> bytes:
-    return blake2b(text.encode()).digest()[:16]
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def _plain(value: Any) -> Any:

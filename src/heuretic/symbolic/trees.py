@@ -45,19 +45,18 @@ def find(tree: Any, selector: Selector) -> list[tuple[Path, Any]]:
     stack: list[tuple[tuple[Key, ...], Any]] = [((), rooted(tree))]
     while stack:
         path, value = stack.pop()
-        kind = value.__class__
-        if kind is not tuple:
-            if isinstance(value, classes) or (kind is Call and is_call_of(value, classes)):
-                found.append((Path(path), value))
-            children = inner(value)
-            if len(children) > 1:
-                children.reverse()
-            for key, child in children:
-                stack.append((path + (key,), child))  # noqa: RUF005 - half as fast otherwise
-        else:
-            for i in range(len(value) - 1, -1, -1):
-                if value[i].__class__ not in SCALARS:
-                    stack.append((path + (i,), value[i]))  # noqa: RUF005
+        if isinstance(value, classes) or (value.__class__ is Call and is_call_of(value, classes)):
+            found.append((Path(path), value))
+        below = value.__inner__() if isinstance(value, Node) else inner(value)
+        if len(below) > 1:
+            below.reverse()
+        for key, child in below:
+            if child.__class__ is tuple:  # its items at once, instead of one more round
+                for i in range(len(child) - 1, -1, -1):
+                    if child[i].__class__ not in SCALARS:
+                        stack.append((path + (key, i), child[i]))  # noqa: RUF005 - half as fast otherwise
+            else:
+                stack.append((path + (key,), child))  # noqa: RUF005
     return found
 
 
