@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def heuretic(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "heuretic"), *arguments]
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "HEURETIC_DATA": str(folder)}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
@@ -145,6 +145,7 @@ def test_ideas_lists_and_shows(folder: Path) -> None:
         (["patch", "nowhere", "--with", "primer"], "must be FILE.py:NAME"),
         (["patch", "missing.json", "--with", "primer"], "no file missing.json"),
         (["reproduce", "smooth-adversarial-training"], "no check of its claim yet"),
+        (["reproduce", "lion", "--scale", "small"], "HEURETIC_DATA must name a folder"),
     ],
 )
 def test_mistakes_get_one_helpful_line(folder: Path, arguments: list[str], message: str) -> None:

@@ -200,7 +200,10 @@ def reproduce(
     if check is None:
         raise UsageError(f"{slug} has no check of its claim yet")
     said = Console(stderr=True, highlight=False)
-    result = check(scale, progress=None if as_json else lambda line: said.print(line, markup=False))
+    try:
+        result = check(scale, progress=None if as_json else lambda line: said.print(line, markup=False))
+    except (FileNotFoundError, ImportError) as error:  # data or packages that are not here
+        raise UsageError(str(error)) from error
     folder = out or (Path("results") if scale != "smoke" else None)
     written = result.write(folder) if folder else None
     if as_json:
