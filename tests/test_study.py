@@ -261,6 +261,16 @@ def test_a_worker_that_dies_costs_only_its_trial(monkeypatch: pytest.MonkeyPatch
     assert study.counts == {"finished": 4}
 
 
+def test_what_an_evaluation_returns_need_not_be_picklable() -> None:
+    study = hr.discover(SPACE, returning_a_closure, trials=2, engine="processes", workers=1, progress=False)
+    assert study.counts == {"failed": 2}
+    assert all("must be a number, got function" in (t.error or "") for t in study.trials)
+
+
+def returning_a_closure(point: Point) -> Any:
+    return lambda: point
+
+
 def test_what_cannot_be_sent_to_workers_is_refused_with_advice() -> None:
     with pytest.raises(EngineError, match="engine='inline'"):
         hr.discover(SPACE, lambda p: 1.0, engine="processes", workers=1, progress=False)

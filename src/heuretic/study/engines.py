@@ -140,10 +140,7 @@ class Processes:
                 return
             if worker.ticket is None:
                 worker.ticket = self._queue.popleft()
-                try:
-                    worker.pipe.send(worker.ticket)
-                except OSError:
-                    pass  # noticed by wait
+                self._send(worker, worker.ticket)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -162,11 +159,18 @@ class Processes:
             elif kind == "ready":
                 worker.ready = True
             elif kind == "report":
-                worker.pipe.send(self._report(*content))
+                self._send(worker, self._report(*content))
             elif kind == "broken":
                 raise EngineError(f"a worker could not start:\n{content}")
         self._hand_out()
         return outcomes
+
+    def _send(self, worker: _Worker, message: Any) -> None:
+        """Send to a worker; one that has died in the meantime is noticed by the next wait."""
+        try:
+            worker.pipe.send(message)
+        except OSError:
+            pass
 
     def _bury(self, worker: _Worker) -> list[Outcome]:
         """Replace a dead worker; give its trial another try, or an outcome if it had its tries."""
@@ -193,11 +197,8 @@ class Processes:
 
     def add_space(self, space: Space) -> None:
         self._evaluator.add_space(space)
-        for worker in self._pool:
-            try:
-                worker.pipe.send(space.program)
-            except OSError:
-                pass  # it died; its successor gets the evaluator with all spaces
+        for worker in self._pool:  # the successor of one that died gets the evaluator with all spaces
+            self._send(worker, space.program)
 
     def close(self) -> None:
         for worker in self._pool:

@@ -16,7 +16,7 @@ from heuretic.study.engines import Engine
 from heuretic.study.progress import Progress
 from heuretic.study.records import TrialRecord
 from heuretic.study.store import Store
-from heuretic.study.trial import Outcome, Ticket, metrics_of, trial_seed
+from heuretic.study.trial import Outcome, Ticket, trial_seed
 from heuretic.symbolic import FrozenDict, dumps
 from heuretic.symbolic.digests import digest_bytes
 
@@ -252,16 +252,12 @@ class Run:
             digest = digest_bytes(program)
         elif self.limits:
             program = self.space.decode(genome)
-        values: dict[str, float] = {}
-        error, score, costs, violation = outcome.error, None, {}, 0.0
+        values, error = outcome.values, outcome.error
+        score, costs, violation = None, {}, 0.0
         if outcome.pruned:
             values = outcome.steps[-1][1] if outcome.steps else {}
         elif error is None:
-            try:
-                values = metrics_of(outcome.returned, self.objective)
-                score = values[self.objective] * self.sign
-            except (TypeError, ValueError) as problem:
-                error = f"{type(problem).__name__}: {problem}"
+            score = values[self.objective] * self.sign
         if self.limits:
             costs = self.costs(program)
             violation = total_violation(self.limits, {**values, **costs}) if error is None else 0.0

@@ -278,7 +278,7 @@ def discover(
     best = study.best
     if best is not None and best.score is not None and best.violation == 0:
         shown.best = (best.score, best.number)
-    evaluator = Evaluator(evaluate, spaces, define_by_run)
+    evaluator = Evaluator(evaluate, spaces, define_by_run, objective)
     running: Engine | None = None
     try:
         run.restore()

@@ -43,7 +43,7 @@ class Outcome:
     number: int
     started: float
     seconds: float = 0.0
-    returned: Any = None
+    values: dict[str, float] = field(default_factory=dict)
     pruned: bool = False
     error: str | None = None
     steps: list[tuple[int, dict[str, float]]] = field(default_factory=list)
@@ -131,13 +131,14 @@ class Trial:
 class Evaluator:
     """The user's function together with the spaces it is given programs from. Runs in whatever process it is sent to."""
 
-    def __init__(self, evaluate: Evaluate, spaces: Sequence[Space], define_by_run: bool) -> None:
-        self.evaluate, self.define_by_run = evaluate, define_by_run
+    def __init__(self, evaluate: Evaluate, spaces: Sequence[Space], define_by_run: bool, objective: str) -> None:
+        self.evaluate, self.define_by_run, self.objective = evaluate, define_by_run, objective
         self.spaces = list(spaces)
         self._takes_trial = not define_by_run and _takes_two(evaluate)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _evaluator, (self.evaluate, [space.program for space in self.spaces], self.define_by_run)
+        programs = [space.program for space in self.spaces]
+        return _evaluator, (self.evaluate, programs, self.define_by_run, self.objective)
 
     def add_space(self, space: Space) -> None:
         """Make a larger space known."""
@@ -153,12 +154,13 @@ class Evaluator:
             program = space.decode(ticket.genome)
             if self.define_by_run:
                 trial = Trial(ticket, program, space.program, report)
-                outcome.returned = self.evaluate(trial)
+                returned = self.evaluate(trial)
             elif self._takes_trial:
                 trial = Trial(ticket, program, {}, report)
-                outcome.returned = self.evaluate(program, trial)
+                returned = self.evaluate(program, trial)
             else:
-                outcome.returned = self.evaluate(program)
+                returned = self.evaluate(program)
+            outcome.values = metrics_of(returned, self.objective)
         except Pruned:
             outcome.pruned = True
         except (Exception, SystemExit):
@@ -169,8 +171,8 @@ class Evaluator:
         return outcome
 
 
-def _evaluator(evaluate: Evaluate, programs: Sequence[Any], define_by_run: bool) -> Evaluator:
-    return Evaluator(evaluate, [Space(program) for program in programs], define_by_run)
+def _evaluator(evaluate: Evaluate, programs: Sequence[Any], define_by_run: bool, objective: str) -> Evaluator:
+    return Evaluator(evaluate, [Space(program) for program in programs], define_by_run, objective)
 
 
 def metrics_of(returned: Any, objective: str) -> dict[str, float]:
