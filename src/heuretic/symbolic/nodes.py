@@ -10,12 +10,10 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
-from dataclasses import KW_ONLY
 from typing import Any, ClassVar, TypeVar, dataclass_transform
-from weakref import WeakSet
 
-from heuretic.symbolic.checks import MISSING, Check, Field, compile_check, field, is_exact, substitute
+from heuretic.symbolic.annotations import check_order, checks_of, has_forward, own_fields, resolve_annotations
+from heuretic.symbolic.checks import MISSING, Check, Field, field, is_exact
 from heuretic.symbolic.digests import compile_digest
 from heuretic.symbolic.errors import FrozenError, InvalidField, Key, OpenChoiceError
 from heuretic.symbolic.names import module_name
@@ -37,7 +35,7 @@ class SymbolicMeta(type):
             return super().__new__(mcls, name, bases, namespace)
         if "__init__" in namespace:
             raise TypeError(f"{name} must not define __init__ (it is generated). Check values in __post_init__(self)")
-        fields = _own_fields(name, namespace, kw_only)
+        fields = own_fields(name, namespace, kw_only)
         inherited: dict[str, Field] = {}
         for base in reversed(bases):
             inherited.update(getattr(base, "__fields__", {}))
@@ -46,7 +44,7 @@ class SymbolicMeta(type):
                 f"{name}.{hidden} would hide the field {hidden}. To change its default, annotate it: {hidden}: <type> = ..."
             )
         merged = {**inherited, **fields}
-        _check_order(name, merged)
+        check_order(name, merged)
         namespace["__slots__"] = tuple(f for f in fields if f not in inherited)
         namespace["__fields__"] = types.MappingProxyType(merged)
         namespace["__match_args__"] = tuple(f for f, spec in merged.items() if not spec.kw_only)
@@ -55,7 +53,7 @@ class SymbolicMeta(type):
         cls = super().__new__(mcls, name, bases, namespace, **keywords)
         for spec in fields.values():
             spec.owner = cls
-        _resolve_annotations(cls, fields, sys._getframe(1).f_locals)
+        resolve_annotations(cls, fields, sys._getframe(1).f_locals)
         _generate(cls)
         return cls
 
@@ -224,17 +222,6 @@ def _restore(cls: Any, values: tuple[Any, ...]) -> Any:
     return cls.__restore__(values)
 
 
-def _annotations(namespace: dict[str, Any]) -> dict[str, Any]:
-    """Return the annotations of a class body; from Python 3.14 they are made when asked for."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        function = annotationlib.get_annotate_from_class_namespace(namespace)
-        if function is not None:
-            return annotationlib.call_annotate_function(function, annotationlib.Format.FORWARDREF)
-    return namespace.get("__annotations__", {})
-
-
 def _not_for_drafts(hook: Any) -> Any:
     """Wrap a user's `__init_subclass__`, which shall not hear of the hidden draft classes."""
     function = hook.__func__ if isinstance(hook, classmethod) else hook
@@ -244,122 +231,6 @@ def _not_for_drafts(hook: Any) -> Any:
             function(cls, **keywords)
 
     return classmethod(init_subclass)
-
-
-def _own_fields(owner: str, namespace: dict[str, Any], kw_only: bool) -> dict[str, Field]:
-    fields: dict[str, Field] = {}
-    for name, annotation in _annotations(namespace).items():
-        text = annotation if isinstance(annotation, str) else ""
-        if annotation is KW_ONLY or text in ("KW_ONLY", "dataclasses.KW_ONLY"):
-            kw_only = True
-            continue
-        if typing.get_origin(annotation) is ClassVar or annotation is ClassVar or "ClassVar" in text.partition("[")[0]:
-            continue
-        if name.startswith("__"):
-            raise TypeError(f"{owner}.{name} must not start with two underscores")
-        default = namespace.pop(name, MISSING)
-        source = copy(default) if isinstance(default, Field) else Field(default=default)
-        if isinstance(source.default, list | dict | set) and source.default:
-            raise TypeError(f"{owner}.{name}: default must be immutable, got a {type(source.default).__name__}. "
-                            f"Try hr.field(default_factory=...)")  # fmt: skip
-        source.name, source.annotation, source.kw_only = name, annotation, source.kw_only or kw_only
-        fields[name] = source
-    for name, value in namespace.items():
-        if isinstance(value, Field):
-            raise TypeError(f"{owner}.{name} must have a type annotation")
-    return fields
-
-
-def _check_order(owner: str, fields: dict[str, Field]) -> None:
-    seen = ""
-    for name, spec in fields.items():
-        if spec.kw_only:
-            continue
-        if not spec.optional and seen:
-            raise TypeError(f"{owner}.{name} has no default but follows {seen}, which has one. Try kw_only=True")
-        seen = name if spec.optional else seen
-
-
-def _resolve_annotations(cls: Any, own: dict[str, Field], local: Mapping[str, Any]) -> None:
-    """Turn string annotations into types where they can be already; the rest waits for the first object.
-
-    What a class made inside a function waits for may never be found by name again, so it is looked at anew
-    whenever its neighbours are made.
-    """
-    scope = {**vars(sys.modules.get(cls.__module__, typing)), **local, cls.__name__: cls}
-    pending = list(own.values())
-    place = (cls.__module__, cls.__qualname__.rpartition(".")[0])
-    for other in [each for each in _waiting if (each.__module__, each.__qualname__.rpartition(".")[0]) == place]:
-        scope.setdefault(other.__name__, other)
-        pending += [spec for spec in other.__fields__.values() if _has_forward(spec.annotation)]
-    for spec in pending:
-        if isinstance(spec.annotation, str):
-            try:
-                spec.annotation = eval(spec.annotation, scope)
-            except NameError:
-                continue
-        if not isinstance(spec.annotation, str):
-            spec.annotation = _evaluate_nested(spec.annotation, scope)
-    if "<locals>" in cls.__qualname__ and any(_has_forward(spec.annotation) for spec in own.values()):
-        _waiting.add(cls)
-
-
-#: Classes made inside functions, with annotations that name what was not there yet.
-_waiting: WeakSet[Any] = WeakSet()
-
-
-def _evaluate_nested(annotation: Any, scope: dict[str, Any]) -> Any:
-    """Resolve forward references inside an annotation, as in `tuple["Node", ...]`; unknown ones stay."""
-
-    def probe() -> None: ...
-
-    probe.__annotations__ = {"x": annotation}
-    try:
-        return typing.get_type_hints(probe, scope, scope, include_extras=True)["x"]
-    except NameError:
-        return annotation
-
-
-def _has_forward(annotation: Any) -> bool:
-    if isinstance(annotation, str | typing.ForwardRef):
-        return True
-    return (
-        any(_has_forward(a) for a in typing.get_args(annotation))
-        and typing.get_origin(annotation) is not typing.Literal
-    )
-
-
-def _bindings(cls: Any) -> dict[Any, Any]:
-    """Return, by base class, what its type variables are bound to, as in `class IntBox(Box[int])`."""
-    bound: dict[Any, dict[Any, Any]] = {}
-    for base in cls.__mro__:
-        for generic in base.__dict__.get("__orig_bases__", ()):
-            origin = typing.get_origin(generic)
-            if isinstance(origin, SymbolicMeta):
-                arguments = [substitute(argument, bound.get(base, {})) for argument in typing.get_args(generic)]
-                bound[origin] = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
-    return bound
-
-
-def checks_of(cls: Any) -> dict[str, Check]:
-    """Return the compiled checks of a class, made when its first object is (types may be defined late)."""
-    checks = cls.__dict__.get("__checks__")
-    if checks is None:
-        checks = {}
-        bound = _bindings(cls)
-        for spec in cls.__fields__.values():
-            if _has_forward(spec.annotation):
-                module = spec.owner.__module__
-                resolved = _evaluate_nested(
-                    spec.annotation, {**vars(sys.modules[module]), spec.owner.__name__: spec.owner}
-                )
-                if _has_forward(resolved):
-                    raise TypeError(f"{cls.__name__}.{spec.name}: cannot find the type {spec.annotation!r}. "
-                                    f"Define or import it in {module}")  # fmt: skip
-                spec.annotation = resolved
-            checks[spec.name] = compile_check(substitute(spec.annotation, bound.get(spec.owner, {})), spec)
-        type.__setattr__(cls, "__checks__", checks)
-    return checks
 
 
 #: The quick test in generated code; values that fail it go to the full check. Floats: zero may be -0.0, and NaN.
@@ -436,7 +307,7 @@ def _is_stable(spec: Field) -> bool:
         origin = typing.get_origin(annotation)
         return isinstance(origin, SymbolicMeta) or any(looks_inside(a) for a in typing.get_args(annotation))
 
-    return not spec.constrained and not _has_forward(spec.annotation) and not looks_inside(spec.annotation)
+    return not spec.constrained and not has_forward(spec.annotation) and not looks_inside(spec.annotation)
 
 
 def _make_draft(cls: Any) -> type:

@@ -15,13 +15,14 @@ from typing import Any, ClassVar, TypeVar, Union, cast
 from urllib.parse import quote, unquote
 
 from heuretic.symbolic.adapters import Adapter, adapter_for
+from heuretic.symbolic.annotations import checks_of
 from heuretic.symbolic.catalog import entries, published
 from heuretic.symbolic.checks import MISSING
 from heuretic.symbolic.diffs import Change
 from heuretic.symbolic.display import is_default, title
 from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief, shortened
 from heuretic.symbolic.names import main_name
-from heuretic.symbolic.nodes import Symbolic, checks_of, head
+from heuretic.symbolic.nodes import Symbolic, head
 from heuretic.symbolic.paths import Path
 from heuretic.symbolic.trees import is_call_of
 from heuretic.symbolic.values import SCALARS, FrozenDict, Node, children, freeze
