@@ -59,6 +59,15 @@ def counted(point: Point) -> float:
     return score(point)
 
 
+def late(point: Point, trial: hr.Trial) -> float:
+    """Leave a trace, but in trial 2 only after $SLEEP seconds."""
+    if trial.index == 2:
+        time.sleep(float(os.environ["SLEEP"]))
+    with open(Path(os.environ["TRACE"]) / f"{os.getpid()}.txt", "a") as file:
+        file.write(hr.digest(point) + "\n")
+    return score(point)
+
+
 def killing(point: Point) -> float:
     """Kill the process that evaluates a point with silu, as running out of memory would."""
     if point.act == "silu":

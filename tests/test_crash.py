@@ -9,32 +9,36 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import heuretic as hr
+from heuretic.study import StoreError
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import heuretic as hr
-from objectives import SPACE, counted
+from objectives import SPACE, counted, late
 if __name__ == "__main__":
-    hr.discover(SPACE, counted, trials={trials}, seed=3, store={url!r}, name="crash", progress={progress},
+    hr.discover(SPACE, {evaluate}, trials={trials}, seed=3, store={url!r}, name="crash", progress={progress},
                 algorithm=hr.Evolution(population=6, tournament=2), **{given!r})
     print("done")
 """
 
 
 def start(
-    folder: Path, trials: int, given: dict[str, Any], sleep_s: float, progress: bool = False
+    folder: Path, trials: int, given: dict[str, Any], sleep_s: float, progress: bool = False, evaluate: str = "counted"
 ) -> subprocess.Popen[str]:
     script = folder / "crash_script.py"
     url = f"sqlite:///{folder}/s.db?synchronous=NORMAL"
     script.write_text(
-        SCRIPT.format(tests=str(Path(__file__).parent), trials=trials, url=url, given=given, progress=progress)
+        SCRIPT.format(
+            tests=str(Path(__file__).parent), trials=trials, url=url, given=given, progress=progress, evaluate=evaluate
+        )
     )
     environment = {**os.environ, "TRACE": str(folder), "SLEEP": str(sleep_s)}
     return subprocess.Popen(
@@ -149,3 +153,26 @@ def _alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["deterministic first", "asynchronous first"])
+def test_a_killed_run_goes_on_in_the_other_mode(tmp_path: Path, first: bool) -> None:
+    """Trial 2 is still running when the process is killed, later ones have finished: either mode must take that over."""
+    given = {"engine": "processes", "workers": 2}
+    process = start(tmp_path, 100_000, {**given, "deterministic": first}, sleep_s=60, evaluate="late")
+    deadline = time.monotonic() + 60
+    numbers: list[int] = []
+    while 3 not in numbers and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with suppress(StoreError):  # the study is not there yet
+            numbers = [t[0] for t in trials_of(tmp_path)]
+    process.kill()
+    process.communicate()
+    assert 3 in numbers
+    assert 2 not in numbers
+    trials = len(trials_of(tmp_path)) + 30
+    process = start(tmp_path, trials, {**given, "deterministic": not first}, sleep_s=0, evaluate="late")
+    out, err = process.communicate(timeout=120)
+    assert out.strip() == "done", err
+    assert [t[0] for t in trials_of(tmp_path)] == list(range(trials))
+    assert max(evaluated(tmp_path).values()) <= 2  # what the killed workers had finished but not yet sent

@@ -21,7 +21,7 @@ from heuretic.symbolic import FrozenDict, dumps
 from heuretic.symbolic.digests import digest_bytes
 
 Stop = Literal["trials", "time", "target", "plateau", "exhausted", "failures", "interrupted", ""]
-#: (trial, step, metrics, steps of earlier trials by number) -> whether to end the trial now.
+#: (trial, step, metrics, steps of all trials by number) -> whether to end the trial now.
 Prune = Callable[[int, int, Mapping[str, float], Mapping[int, Mapping[int, Mapping[str, float]]]], bool]
 
 
@@ -58,7 +58,6 @@ class Run:
     progress: Progress
     revision: int = 0
     next_number: int = 0
-    next_told: int = 0
     reused: int = 0
     failures: int = 0
     stopped: Stop = ""
@@ -82,25 +81,20 @@ class Run:
         self.space_index = len(self.spaces) - 1
         if state is None:
             return
-        self.next_number, self.reused, self.next_told = state["next"], state["reused"], state["told"]
+        self.next_number, self.reused = state["next"], state["reused"]
         self.search.restore(state["search"], self._results)
         for digest, number in self.store.digests(self.name):
             self.seen[digest] = min(number, self.seen.get(digest, number))
         best = self.store.best(self.name)
         self.best = best.result if best else None
-        finished = (
-            {t.number: t for t in self.store.trials(self.name, range(self.next_told, self.next_number))}
-            if self.deterministic
-            else {}
-        )
         for number, genome, parents, origin, space in state["pending"]:
             genome = tuple(genome)
             digest = digest_bytes(self.spaces[space].decode(genome))
             ticket = Ticket(number, genome, digest, trial_seed(self.seed, number), tuple(parents), origin, space)
             self.pending[number] = ticket
-        for number in finished.keys() & self.pending.keys():  # finished, but not told when the process ended
-            self.waiting[number] = finished[number]
-            self.seen.pop(bytes.fromhex(finished[number].digest), None)
+        for record in self.store.trials(self.name, list(self.pending)):  # finished, but not told when the process ended
+            self.waiting[record.number] = record
+            self.seen.pop(bytes.fromhex(record.digest), None)
         if self.prune is not None:
             self.history = {t.number: dict(t.steps) for t in self.store.trials(self.name)}
 
@@ -123,9 +117,8 @@ class Run:
         """Take in metrics of a running trial; return whether it shall end."""
         if self.prune is None:
             return False
-        earlier = self.history
         self.history.setdefault(number, {})[step] = metrics
-        return bool(self.prune(number, step, metrics, earlier))
+        return bool(self.prune(number, step, metrics, self.history))
 
     def interrupt(self) -> None:
         """Stop asking for candidates; the second time, stop at once."""
@@ -141,8 +134,9 @@ class Run:
     def _fill(self, engine: Engine) -> None:
         """Propose until the engine is busy, commit the proposals, then submit them: in this order, so that a
         process killed at any point proposes the same again."""
-        tickets = list(self._proposals(engine.workers))
-        if tickets or self.revision == 0:
+        were_waiting = len(self.waiting)
+        tickets = [*self._tell_ready(engine.workers), *self._proposals(engine.workers)]
+        if tickets or self.revision == 0 or len(self.waiting) < were_waiting:
             self._commit([])
         for ticket in tickets:
             engine.submit(ticket)
@@ -156,7 +150,7 @@ class Run:
             yield ticket
 
     def _is_spent(self) -> bool:
-        budget = self.budget
+        budget, told = self.budget, self.next_number - len(self.pending)
         if self.stopped:
             return True
         if budget.trials is not None and self.next_number >= budget.trials:
@@ -168,7 +162,7 @@ class Run:
         elif self.best is not None and self.best.score is not None and self.best.violation == 0:
             if budget.target is not None and self.best.score >= budget.target * self.sign:
                 self.stopped = "target"
-            elif budget.plateau is not None and self.next_told - self.best.number > budget.plateau:
+            elif budget.plateau is not None and told - self.best.number > budget.plateau:
                 self.stopped = "plateau"
         return bool(self.stopped)
 
@@ -219,22 +213,25 @@ class Run:
             self._grow(outcome, engine)
         record = self._record(ticket, outcome)
         self.progress.update(record, self.reused)
-        fresh: list[Ticket] = []
-        if self.deterministic:
-            self.waiting[record.number] = record
-            while self.next_told in self.waiting:
-                self._tell(self.waiting.pop(self.next_told))
-                fresh.extend(self._proposals(engine.workers))
-        else:
-            self._tell(record)
-            fresh.extend(self._proposals(engine.workers))
+        self.waiting[record.number] = record
+        fresh = self._tell_ready(engine.workers)
         self._commit([record])
         for new in fresh:
             engine.submit(new)
 
+    def _tell_ready(self, workers: int) -> list[Ticket]:
+        """Tell finished trials, in deterministic mode only while none before them is pending; return what follows."""
+        fresh: list[Ticket] = []
+        while self.waiting:
+            number = next(iter(self.pending if self.deterministic else self.waiting))
+            if number not in self.waiting:
+                break
+            self._tell(self.waiting.pop(number))
+            fresh.extend(self._proposals(workers))
+        return fresh
+
     def _tell(self, record: TrialRecord) -> None:
         del self.pending[record.number]
-        self.next_told = record.number + 1 if self.deterministic else self.next_told + 1
         self.seen.setdefault(bytes.fromhex(record.digest), record.number)
         self.failures = self.failures + 1 if record.state == "failed" else 0
         result = self.uncommitted[record.number] = record.result
@@ -278,8 +275,7 @@ class Run:
     def _commit(self, records: list[TrialRecord]) -> None:
         pending = [[t.number, t.genome, t.parents, t.origin, t.space] for t in self.pending.values()]
         state = {
-            "search": self.search.state(), "next": self.next_number, "told": self.next_told,
-            "reused": self.reused, "pending": pending,
+            "search": self.search.state(), "next": self.next_number, "reused": self.reused, "pending": pending,
         }  # fmt: skip
         self.revision = self.store.commit(self.name, records, state, self.revision)
         self.uncommitted.clear()

@@ -8,7 +8,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar, Union, cast
@@ -383,9 +383,3 @@ def _rewrite_foreign(root: Any, rules: list[_Rule], changes: list[Change], visit
         return result
 
     return visit(root, ())
-
-
-def rules_of(patch: Patch) -> Iterator[str]:
-    """Yield the names of the classes that a patch looks for."""
-    for each in _rules(patch):
-        yield from each.sought
