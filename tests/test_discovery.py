@@ -174,11 +174,11 @@ class DiesAtItsSecondCommit(Memory):
 
     commits = 0
 
-    def commit(self, name: str, trials: Any, state: Any, revision: int) -> int:
+    def commit(self, name: str, trials: Any, state: Any, revision: int, tickets: Any = ()) -> int:
         self.commits += 1
         if self.commits == 2:
             raise ConnectionError
-        return super().commit(name, trials, state, revision)
+        return super().commit(name, trials, state, revision, tickets)
 
 
 class Eavesdropper:
@@ -335,14 +335,14 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(workers: int | None,
     met = hr.discover(objectives.met_while_running, trials=12, seed=1, store=url, name="met")
     assert met.counts == {"finished": 12}
     with sqlite3.connect(tmp_path / "s.db") as connection:
-        assert connection.execute("select version from heuretic_schema").fetchone() == (2,)
+        assert connection.execute("select version from heuretic_schema").fetchone() == (3,)
 
 
 def test_a_store_of_a_later_version_is_refused(tmp_path: Path) -> None:
     shutil.copy(ASSETS / "store_version_1.db", tmp_path / "s.db")
     with sqlite3.connect(tmp_path / "s.db") as connection:
         connection.execute("update heuretic_schema set version = 99")
-    with pytest.raises(StoreError, match="has schema 99; this version of heuretic reads schema 2"):
+    with pytest.raises(StoreError, match="has schema 99; this version of heuretic reads schema 3"):
         hr.open_study(f"sqlite:///{tmp_path}/s.db", "evolved")
 
 

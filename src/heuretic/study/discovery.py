@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from heuretic.search import NSGA2, Algorithm, Genome, InfeasibleError, Limit, Pruner, Space
 from heuretic.search.limits import computed_costs, total_violation
-from heuretic.study.engines import Engine, Inline, Processes
+from heuretic.study.conditions import Conditions, Retry
+from heuretic.study.engines import Engine, Inline
+from heuretic.study.engines.processes import Processes
 from heuretic.study.loop import Budget, Prune, Run, with_rewards
 from heuretic.study.progress import Progress
 from heuretic.study.records import Direction, Objective, StudyRecord, TrialRecord
@@ -21,6 +24,9 @@ from heuretic.symbolic import FrozenDict, InvalidField, LoadError, Symbolic, dif
 from heuretic.symbolic.errors import brief
 from heuretic.symbolic.names import name_of
 from heuretic.symbolic.values import freeze
+
+if TYPE_CHECKING:
+    from heuretic.study.energy import Energy
 
 #: What decides: the name of a metric, or a function of all metrics by name.
 Goal = str | Callable[[Mapping[str, float]], float]
@@ -94,6 +100,12 @@ def discover(
     plateau: int | None = None,
     max_failures: int = 20,
     prune: Pruner | Prune | None = None,
+    timeout_s: float | None = None,
+    memory_mb: float | None = None,
+    retry: Retry | int = Retry(),
+    resources: Mapping[str, float] = {},
+    artifacts: str | None = None,
+    energy: Energy | bool = False,
     progress: bool | None = None,
 ) -> Study:
     """Search over everything that a program leaves open, and return the study.
@@ -129,6 +141,13 @@ def discover(
             so many trials without improvement, or after so many failures in a row.
         prune: `SuccessiveHalving()` or `MedianStopping()`, which compare the objectives given to `trial.report`; or a
             function called with (trial, step, metrics, steps of all trials) at each report, True ends the trial.
+        timeout_s, memory_mb: What one evaluation may take in seconds and in MiB of resident memory; one that takes more is
+            ended with its process and recorded as failed. Not with the engine "inline".
+        retry: How often a trial is tried again whose process or machine died; a number means that many attempts.
+        resources: What one trial occupies on a cluster, such as {"cpu": 2, "gpu": 0.5, "memory_mb": 4000}.
+        artifacts: Where files go that trials save with `trial.save`: a folder, or a URL of fsspec such as "s3://bucket/x".
+            Default: the folder "artifacts" beside an SQLite store.
+        energy: Measure what each evaluation consumes and emits: True, or `Energy(country="FRA", pue=1.2)` and so on.
         progress: False for silence; default: after two seconds, on standard error.
 
     Raises: StoreError if a study of this name in the store is of another program, algorithm, seed or objective;
@@ -155,6 +174,7 @@ def discover(
         raise ValueError(
             f"limits must have different costs, got {', '.join(names)}. Give at_least and at_most in one Limit"
         )
+    conditions = Conditions(Retry(attempts=retry) if isinstance(retry, int) else retry, timeout_s, memory_mb, resources)
     program = freeze(program)
     checks = _CostCheck(tuple(limits))
     space = Space(program, checks.feasible, checks.violation) if checks.limits else Space(program)
@@ -203,15 +223,18 @@ def discover(
         shown.best = (best.score, best.number)
     required = tuple(o.name for o in objectives if o.reward is None)
     evaluator = Evaluator(
-        evaluate, spaces, define_by_run, required, tuple(o.name for o in objectives) if pruner else ()
-    )
+        evaluate, spaces, define_by_run, required, tuple(o.name for o in objectives) if pruner else (),
+        artifacts or _beside(opened), _energy(energy),
+    )  # fmt: skip
     running: Engine | None = None
     try:
         run.restore()
         if engine == "inline":
+            if timeout_s is not None or memory_mb is not None:
+                raise ValueError("timeout_s and memory_mb need engine='processes': this process cannot end itself")
             running = Inline(evaluator, run.report)
         elif engine == "processes":
-            running = Processes(evaluator, run.report, workers if workers is not None else _cores())
+            running = Processes(evaluator, run.report, workers if workers is not None else _cores(), conditions)
         else:
             raise ValueError(f"engine must be 'inline' or 'processes', got {engine!r}")
         run.go(running)
@@ -458,6 +481,21 @@ def _evaluate_name(evaluate: Evaluate) -> str:
 
 def _packages(evaluate: Evaluate) -> tuple[str, ...]:
     return (_evaluate_name(evaluate).partition(":")[0].partition(".")[0],)
+
+
+def _beside(store: Store) -> str | None:
+    """Return the folder for files of the trials in an SQLite store; None for other stores."""
+    if not store.url.startswith("sqlite:///"):
+        return None
+    return str(Path(store.url.removeprefix("sqlite:///").partition("?")[0]).resolve().with_name("artifacts"))
+
+
+def _energy(given: Energy | bool) -> Energy | None:
+    if given is False:
+        return None
+    from heuretic.study.energy import Energy
+
+    return Energy() if given is True else given
 
 
 def _cores() -> int:

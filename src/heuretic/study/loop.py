@@ -115,18 +115,18 @@ class Run:
             self._improve(record.result)
         for digest, number in self.store.digests(self.name):
             self.seen[digest] = min(number, self.seen.get(digest, number))
-        for number, genome, parents, origin, space, *rest in state["pending"]:
-            genome = self.adapt(tuple(genome), space, self.space_index)
-            digest = self._digest(genome)
-            ticket = Ticket(
-                number, genome, digest, trial_seed(self.seed, number), tuple(parents), origin, self.space_index,
-                bytes.fromhex(rest[0]) if rest and rest[0] else None,
-            )  # fmt: skip
-            self.pending[number] = ticket
-        for record in self.store.trials(self.name, list(self.pending)):  # finished, but not told when the process ended
+        pending = self.store.tickets(self.name)
+        for record in self.store.trials(self.name, state["waiting"]):  # finished, but not told when the process ended
             self.waiting[record.number] = record
-            if self.seen.get(bytes.fromhex(record.digest)) == record.number:
-                del self.seen[bytes.fromhex(record.digest)]
+            digest = bytes.fromhex(record.digest)
+            if self.seen.get(digest) == record.number:
+                del self.seen[digest]
+            pending.append(Ticket(record.number, record.genome, digest, record.seed, space=record.space))
+        for ticket in sorted(pending, key=lambda ticket: ticket.number):
+            genome = self.adapt(ticket.genome, ticket.space, self.space_index)
+            self.pending[ticket.number] = replace(
+                ticket, genome=genome, digest=self._digest(genome), space=self.space_index
+            )
         if self.prune is not None or self.pruning is not None:
             for record in self.store.trials(self.name):
                 for step, metrics in record.steps:
@@ -141,8 +141,7 @@ class Run:
         self._fill(engine)
         with _interruptible(self):
             while len(self.pending) > len(self.waiting):
-                for outcome in engine.wait(0.5):
-                    self._finish(outcome, engine)
+                self._finish(engine.wait(0.5), engine)
                 self._show(None)
         if not self.stopped:
             self.stopped = "interrupted" if self._interrupts else "exhausted"
@@ -174,7 +173,7 @@ class Run:
         were_waiting = len(self.waiting)
         tickets = [*self._tell_ready(engine.workers), *self._proposals(engine.workers)]
         if tickets or self.revision == 0 or len(self.waiting) < were_waiting:
-            self._commit([])
+            self._commit([], tickets)
         for ticket in tickets:
             engine.submit(ticket)
 
@@ -276,17 +275,23 @@ class Run:
 
     # -- finishing ----------------------------------------------------------------------------------------------
 
-    def _finish(self, outcome: Outcome, engine: Engine) -> None:
-        ticket = self.pending[outcome.number]
-        if outcome.met:
-            self._grow(outcome, engine)
-        record = self._record(ticket, outcome)
-        self.waiting[record.number] = record
-        self._show(record)
-        fresh = self._tell_ready(engine.workers)
-        self._commit([record])
-        for new in fresh:
-            engine.submit(new)
+    def _finish(self, outcomes: Sequence[Outcome], engine: Engine) -> None:
+        """Record what ended and propose what comes next, in one commit."""
+        records: list[TrialRecord] = []
+        fresh: list[Ticket] = []
+        for outcome in outcomes:
+            if outcome.met:
+                self._grow(outcome, engine)
+            record = self._record(self.pending[outcome.number], outcome)
+            records.append(record)
+            self.waiting[record.number] = record
+            self._show(record)
+            fresh.extend(self._tell_ready(engine.workers))
+        fresh.extend(self._proposals(engine.workers))
+        if records or fresh:
+            self._commit(records, fresh)
+        for ticket in fresh:
+            engine.submit(ticket)
 
     def _tell_ready(self, workers: int) -> list[Ticket]:
         """Tell finished trials, in deterministic mode only while none before them is pending; return what follows."""
@@ -347,7 +352,8 @@ class Run:
             number=ticket.number, state="failed" if error else "pruned" if outcome.pruned else "finished",
             genome=genome, digest=digest.hex(), seed=ticket.seed, values=values, costs=costs,
             score=scores[0] if scores else None, scores=scores if len(scores) > 1 else (), violation=violation,
-            fingerprint=fingerprint, parents=ticket.parents, origin=ticket.origin,
+            fingerprint=fingerprint, artifacts=tuple(outcome.artifacts), energy=outcome.energy, attempts=outcome.attempts,
+            parents=ticket.parents, origin=ticket.origin,
             steps=tuple(outcome.steps), started=outcome.started, seconds=outcome.seconds, worker=outcome.worker,
             environment=self._environment(outcome), space=self.space_index, error=error,
         )  # fmt: skip
@@ -358,17 +364,13 @@ class Run:
             self.environments[outcome.worker] = self.store.environment(outcome.facts)
         return self.environments[outcome.worker]
 
-    def _commit(self, records: list[TrialRecord]) -> None:
-        self.revision = self.store.commit(self.name, records, self._state(), self.revision)
+    def _commit(self, records: Sequence[TrialRecord], tickets: Sequence[Ticket]) -> None:
+        self.revision = self.store.commit(self.name, records, self._state(), self.revision, tickets)
         self.uncommitted.clear()
 
     def _state(self) -> dict[str, Any]:
-        pending = [
-            [t.number, t.genome, t.parents, t.origin, t.space, t.fingerprint and t.fingerprint.hex()]
-            for t in self.pending.values()
-        ]
         return {
-            "search": self.search.state(), "next": self.next_number, "reused": self.reused, "pending": pending,
+            "search": self.search.state(), "next": self.next_number, "reused": self.reused, "waiting": list(self.waiting),
             "equivalent": getattr(self.search, "reused", 0), "space": self.space_index, "dequeued": self.dequeued,
         }  # fmt: skip
 

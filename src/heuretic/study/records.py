@@ -33,6 +33,19 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a trial saved.
+
+    Attributes:
+        name: What the trial called it. digest: SHA-256 of its content, under which it is stored. size: In bytes.
+    """
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One evaluated candidate.
 
@@ -54,6 +67,10 @@ class TrialRecord:
         started: Unix time in seconds. seconds: Wall-clock duration of the evaluation.
         worker: Which process evaluated it. environment: Which of the study's environments it ran in.
         error: Traceback text of a failure.
+        artifacts: Files that the evaluation saved.
+        energy: If energy was measured: kWh by part ("cpu_kwh", "gpu_kwh", "ram_kwh", PUE included) and
+            "co2e_kg".
+        attempts: How often it was begun; more than once if a process or machine died in it.
     """
 
     number: int
@@ -76,6 +93,9 @@ class TrialRecord:
     error: str | None = None
     scores: tuple[float, ...] = ()
     fingerprint: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    energy: Mapping[str, float] = field(default_factory=dict)
+    attempts: int = 1
 
     @property
     def result(self) -> Result:

@@ -1,293 +1,403 @@
-"""Studies in an SQL database, through SQLAlchemy Core. SQLite (WAL) for now.
+"""Studies in an SQL database, through SQLAlchemy Core: SQLite (WAL), or PostgreSQL through psycopg 3.
 
 Durability on SQLite: `synchronous=FULL` by default, so each committed trial survives a power cut at the price of one
 fsync a trial. `sqlite:///study.db?synchronous=NORMAL` skips that fsync: a killed process still loses nothing, a power
-cut may lose the last moments (WAL never corrupts the file).
+cut may lose the last moments (WAL never corrupts the file). On PostgreSQL the server's settings decide.
+
+A connection that is lost is made again, and what was under way is done again: every write says what it replaces, so
+that doing it twice is doing it once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from heuretic.search import Genome
-from heuretic.study.records import StudyRecord, TrialRecord
+from heuretic.study.records import Artifact, StudyRecord, TrialRecord
 from heuretic.study.store import Conflict, RunState, StoreError
+from heuretic.study.tables import (
+    SCHEMA,
+    enqueued,
+    environments,
+    metadata,
+    runs,
+    schema,
+    sharing,
+    spaces,
+    studies,
+    tickets,
+    trials,
+)  # fmt: skip
+from heuretic.study.trial import Ticket
 
-#: Version of the tables below; a store of another version is refused.
-SCHEMA = 2
-
-_metadata = sa.MetaData()
-_schema = sa.Table("heuretic_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
-_studies = sa.Table(
-    "studies", _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, unique=True, nullable=False),
-    *(sa.Column(name, sa.Text, nullable=False) for name in ("program", "start", "algorithm", "limits", "evaluate", "objective", "direction")),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("created", sa.Double, nullable=False),
-    sa.Column("objectives", sa.Text, nullable=False, server_default=""),
-)  # fmt: skip
-_runs = sa.Table(  # apart from studies: this row is rewritten with every trial and must stay small
-    "runs", _metadata,
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.Text),
-)  # fmt: skip
-_spaces = sa.Table(
-    "spaces", _metadata,
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("program", sa.Text, nullable=False),
-)  # fmt: skip
-_environments = sa.Table(
-    "environments", _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("facts", sa.Text, unique=True, nullable=False),
-)  # fmt: skip
-_trials = sa.Table(
-    "trials", _metadata,
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("number", sa.BigInteger, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("genome", sa.Text, nullable=False),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("values", sa.Text, nullable=False),
-    sa.Column("costs", sa.Text, nullable=False),
-    sa.Column("score", sa.Double),
-    sa.Column("violation", sa.Double, nullable=False),
-    sa.Column("parents", sa.Text, nullable=False),
-    sa.Column("origin", sa.Text, nullable=False),
-    sa.Column("steps", sa.Text, nullable=False),
-    sa.Column("started", sa.Double, nullable=False),
-    sa.Column("seconds", sa.Double, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("environment", sa.Integer, nullable=False),
-    sa.Column("space", sa.Integer, nullable=False),
-    sa.Column("error", sa.Text),
-    sa.Column("scores", sa.Text, nullable=False, server_default="[]"),
-    sa.Column("fingerprint", sa.LargeBinary),
-    sqlite_with_rowid=False,
-)  # fmt: skip
-_enqueued = sa.Table(
-    "enqueued", _metadata,
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("space", sa.Integer, nullable=False),
-    sa.Column("genome", sa.Text, nullable=False),
-)  # fmt: skip
-#: What turns the tables of a version into those of the next.
-_UPGRADES = {
-    1: (
-        "ALTER TABLE studies ADD COLUMN objectives TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE trials ADD COLUMN scores TEXT NOT NULL DEFAULT '[]'",
-        "ALTER TABLE trials ADD COLUMN fingerprint BLOB",
-        "CREATE TABLE enqueued (study_id INTEGER NOT NULL REFERENCES studies (id), number INTEGER NOT NULL, "
-        "space INTEGER NOT NULL, genome TEXT NOT NULL, PRIMARY KEY (study_id, number))",
-    ),
-}
+T = TypeVar("T")
+_POSTGRESQL = ("postgresql", "postgres")
 
 
 class SqlStore:
-    """Studies in the database at an SQLAlchemy URL. One connection, opened when first needed."""
+    """Studies in the database at an SQLAlchemy URL. One connection, opened when first needed, for one thread at a time.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        patience_s: How long to try to reach a database again that was reached before.
+    """
+
+    def __init__(self, url: str, patience_s: float = 300.0) -> None:
+        shown = "sqlite:///study.db or postgresql://user@host/database"
         try:
             parsed = sa.make_url(url)
-        except ArgumentError as error:
-            raise StoreError(f"store must be a URL such as sqlite:///study.db, got {url!r}") from error
-        if parsed.get_backend_name() != "sqlite":
-            raise StoreError(f"store must be sqlite:///FILE, got {parsed.render_as_string()}")
-        synchronous = str(parsed.query.get("synchronous", "FULL")).upper()
-        if synchronous not in ("OFF", "NORMAL", "FULL", "EXTRA"):
-            raise StoreError(f"synchronous must be OFF, NORMAL, FULL or EXTRA, got {synchronous!r} in {url!r}")
-        self.url = parsed.render_as_string(hide_password=True)
-        self._engine = sa.create_engine(
-            parsed.difference_update_query(["synchronous"]), poolclass=sa.pool.StaticPool,
-            connect_args={"timeout": 60, "check_same_thread": False},
-        )  # fmt: skip
-        self._pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
+        except ArgumentError:
+            raise StoreError(f"store must be a URL such as {shown}, got {_without_password(url)!r}") from None
+        self.dialect = "postgresql" if parsed.get_backend_name() in _POSTGRESQL else parsed.get_backend_name()
+        if self.dialect not in ("sqlite", "postgresql"):
+            raise StoreError(f"store must be {shown}, got {parsed.render_as_string()}")
+        self.url, self.patience_s = parsed.render_as_string(hide_password=True), patience_s
+        #: The URL with everything in it, for other connections of this process; never shown or stored.
+        self.secret_url = url
+        self._engine = self._sqlite(parsed) if self.dialect == "sqlite" else self._postgresql(parsed)
         self._open: sa.Connection | None = None
         self._ids: dict[str, int] = {}
+        self._was_open = False
+        #: When the connection was last made, by `time.monotonic`.
+        self.connected = 0.0
+
+    def _sqlite(self, url: sa.URL) -> sa.Engine:
+        synchronous = str(url.query.get("synchronous", "FULL")).upper()
+        if synchronous not in ("OFF", "NORMAL", "FULL", "EXTRA"):
+            raise StoreError(f"synchronous must be OFF, NORMAL, FULL or EXTRA, got {synchronous!r} in {self.url!r}")
+        engine = sa.create_engine(
+            url.difference_update_query(["synchronous"]), poolclass=sa.pool.StaticPool,
+            connect_args={"timeout": 60, "check_same_thread": False, "isolation_level": None},
+        )  # fmt: skip
+
+        @event.listens_for(engine, "connect")
+        def prepare(connection: Any, _: object) -> None:
+            for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            # Taking the write lock at once: a transaction that reads first could not get it once another has written.
+            connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+        return engine
+
+    def _postgresql(self, url: sa.URL) -> sa.Engine:
+        try:
+            return sa.create_engine(
+                url.set(drivername="postgresql+psycopg"), poolclass=sa.pool.NullPool,
+                connect_args={"connect_timeout": 10, "application_name": "heuretic"} | dict(url.query),
+            )  # fmt: skip
+        except ImportError as error:
+            raise StoreError("a PostgreSQL store needs psycopg. Try: pip install 'heuretic[postgres]'") from error
+
+    # -- connecting, and connecting again ---------------------------------------------------------------------------
 
     @property
     def _connection(self) -> sa.Connection:
         if self._open is None:
+            connection = self._engine.connect()
             try:
-                connection = self._engine.connect()
-                for pragma in self._pragmas:
-                    connection.exec_driver_sql(f"PRAGMA {pragma}")
-                connection.commit()
-                with connection.begin():
+                with connection.execution_options(begin="IMMEDIATE").begin():
                     self._prepare(connection)
-            except DatabaseError as error:
-                raise StoreError(
-                    f"cannot open {self.url}: {error.orig}. Is it a heuretic store, and may it be written?"
-                ) from error
-            self._open = connection
+            except BaseException:
+                connection.close()
+                raise
+            self._open, self._was_open, self.connected = connection, True, time.monotonic()
         return self._open
 
     def _prepare(self, connection: sa.Connection) -> None:
         """Create the tables in an empty database, bring older tables up to date; refuse those of a newer version."""
+        if self._was_open:
+            return
+        if (
+            self.dialect == "postgresql"
+        ):  # of several processes that find it empty or old, one works and the others wait
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7236846)")
         if not sa.inspect(connection).has_table("heuretic_schema"):
-            _metadata.create_all(connection)
-            connection.execute(_schema.insert().values(version=SCHEMA).prefix_with("OR IGNORE"))
-        version = connection.execute(sa.select(_schema.c.version)).scalar()
-        while version in _UPGRADES:
-            # Taking the write lock by claiming the version first: of two processes that open the file, one upgrades.
-            claimed = connection.execute(
-                _schema.update().where(_schema.c.version == version).values(version=version + 1)
+            metadata.create_all(connection)
+            connection.execute(schema.insert().values(version=SCHEMA))
+        version = connection.execute(sa.select(schema.c.version)).scalar()
+        if version is None or not 1 <= version <= SCHEMA:
+            raise StoreError(
+                f"{self.url} has schema {version}; this version of heuretic reads schema {SCHEMA} and older ones. "
+                f"Try a newer version of heuretic"
             )
-            for statement in _UPGRADES[version] if claimed.rowcount == 1 else ():
-                connection.exec_driver_sql(statement)
-            version = connection.execute(sa.select(_schema.c.version)).scalar()
-        if version != SCHEMA:
-            raise StoreError(f"{self.url} has schema {version}; this version of heuretic reads schema {SCHEMA}")
+        if version < SCHEMA:
+            from heuretic.study.migrations import upgrade  # imports Alembic
 
-    def _id(self, name: str) -> int:
+            upgrade(connection, version)
+
+    def transact(self, work: Callable[[sa.Connection], T], write: bool = True) -> T:
+        """Return what `work` returns, done in one transaction; done again if the connection is lost on the way.
+
+        Raises: StoreError if the database cannot be reached or written; nothing is written then.
+        """
+        gives_up, pause_s = 0.0, 0.05
+        while True:
+            try:
+                connection = self._connection.execution_options(begin="IMMEDIATE" if write else "DEFERRED")
+                with connection.begin():
+                    return work(connection)
+            except IntegrityError:
+                raise
+            except (DBAPIError, OSError) as error:
+                again = self._can_try_again(error)
+                self._drop()
+                now = time.monotonic()
+                gives_up = gives_up or now + self.patience_s
+                if not again or now > gives_up:
+                    raise self._explained(error) from error
+                time.sleep(min(pause_s, max(0.0, gives_up - now)) * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, 5.0)
+
+    def _can_try_again(self, error: Exception) -> bool:
+        """Whether the trouble may pass: a connection lost, a server restarting, a lock held by others."""
+        if not isinstance(error, DBAPIError):
+            return self._was_open
+        code = getattr(error.orig, "sqlstate", None)
+        if self.dialect == "sqlite":
+            return self._was_open and "locked" in str(error.orig)
+        if code in ("40001", "40P01"):  # serialisation failure, deadlock
+            return True
+        return self._was_open and (error.connection_invalidated or code is None or code[:2] in ("08", "57", "53"))
+
+    def _explained(self, error: Exception) -> StoreError:
+        said = " ".join(str(getattr(error, "orig", error)).split())
+        code = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+        if "disk is full" in said or "No space left" in said or code == "53100" or "disk I/O error" in said:
+            advice = "The disk is full, or its quota is. Nothing that was stored is lost: make room and run again"
+        elif not self._was_open and self.dialect == "postgresql":
+            advice = (
+                "Are host, port, user, password (URL, PGPASSWORD or ~/.pgpass) and database right, and does it run?"
+            )
+        elif self._was_open and self.dialect == "postgresql":
+            advice = f"Tried again for {self.patience_s:.0f} s. What is stored is safe: run again when it is back"
+        else:
+            advice = "Is it a heuretic store, and may it be written?"
+        return StoreError(f"cannot {'use' if self._was_open else 'open'} {self.url}: {said}. {advice}")
+
+    def _drop(self) -> None:
+        if self._open is not None:
+            try:
+                self._open.invalidate()
+                self._open.close()
+            except DBAPIError:
+                pass
+            self._open = None
+            self._engine.dispose()
+
+    def _read(self, query: Any) -> Sequence[Any]:
+        return self.transact(lambda connection: connection.execute(query).all(), write=False)
+
+    def id(self, name: str) -> int:
+        """Return the key of a study in the tables. Raises: StoreError if there is none of this name."""
         if name not in self._ids:
-            found = self._read(sa.select(_studies.c.id).where(_studies.c.name == name))
+            found = self._read(sa.select(studies.c.id).where(studies.c.name == name))
             if not found:
                 raise StoreError(f"no study {name!r} in {self.url}; it has {', '.join(self.names()) or 'none'}")
             self._ids[name] = found[0][0]
         return self._ids[name]
 
-    def _read(self, query: Any) -> Sequence[Any]:
-        with self._connection.begin():
-            return self._connection.execute(query).all()
+    # -- studies ------------------------------------------------------------------------------------------------------
 
     def create(self, study: StudyRecord) -> None:
+        tries = 0
+
+        def work(connection: sa.Connection) -> None:
+            nonlocal tries
+            tries += 1
+            key = connection.execute(studies.insert().values(**asdict(study))).inserted_primary_key[0]  # type: ignore[index]
+            connection.execute(spaces.insert().values(study_id=key, number=0, program=study.program))
+            connection.execute(runs.insert().values(study_id=key, revision=0, state=None))
+            connection.execute(sharing.insert().values(study_id=key))
+
         try:
-            with self._connection.begin():
-                key = self._connection.execute(_studies.insert().values(**asdict(study))).inserted_primary_key
-                self._connection.execute(_spaces.insert().values(study_id=key[0], number=0, program=study.program))  # type: ignore[index]
-                self._connection.execute(_runs.insert().values(study_id=key[0], revision=0, state=None))  # type: ignore[index]
+            self.transact(work)
         except IntegrityError:
-            raise StoreError(f"study {study.name!r} exists already in {self.url}") from None
+            if tries == 1 or self.study(study.name) != study:  # or else ours, written just before a connection was lost
+                raise StoreError(f"study {study.name!r} exists already in {self.url}") from None
 
     def study(self, name: str) -> StudyRecord | None:
-        found = self._read(sa.select(_studies).where(_studies.c.name == name))
+        found = self._read(sa.select(studies).where(studies.c.name == name))
         return StudyRecord(**{k: v for k, v in found[0]._mapping.items() if k != "id"}) if found else None
 
     def names(self) -> list[str]:
-        return [row[0] for row in self._read(sa.select(_studies.c.name).order_by(_studies.c.id))]
+        return [row[0] for row in self._read(sa.select(studies.c.name).order_by(studies.c.id))]
 
     def add_space(self, name: str, program: str) -> int:
-        key = self._id(name)
-        with self._connection.begin():
-            count = sa.select(sa.func.count()).where(_spaces.c.study_id == key)
-            number = self._connection.execute(count).scalar_one()
-            self._connection.execute(_spaces.insert().values(study_id=key, number=number, program=program))
-        return number
+        key = self.id(name)
+
+        def work(connection: sa.Connection) -> int:
+            known = sa.select(spaces.c.number, spaces.c.program).where(spaces.c.study_id == key)
+            number, last = connection.execute(known.order_by(spaces.c.number.desc()).limit(1)).one()
+            if last == program:  # written just before the connection was lost
+                return number
+            connection.execute(spaces.insert().values(study_id=key, number=number + 1, program=program))
+            return number + 1
+
+        return self.transact(work)
 
     def spaces(self, name: str) -> list[str]:
-        query = sa.select(_spaces.c.program).where(_spaces.c.study_id == self._id(name)).order_by(_spaces.c.number)
+        query = sa.select(spaces.c.program).where(spaces.c.study_id == self.id(name)).order_by(spaces.c.number)
         return [row[0] for row in self._read(query)]
 
     def environment(self, facts: Mapping[str, str]) -> int:
         text = json.dumps(dict(sorted(facts.items())))
-        with self._connection.begin():
-            self._connection.execute(_environments.insert().values(facts=text).prefix_with("OR IGNORE"))
-            query = sa.select(_environments.c.id).where(_environments.c.facts == text)
-            return self._connection.execute(query).scalar_one()
+        query = sa.select(environments.c.id).where(environments.c.facts == text)
+        for _ in range(3):
+            if found := self._read(query):
+                return found[0][0]
+            try:
+                self.transact(lambda connection: connection.execute(environments.insert().values(facts=text)))
+            except IntegrityError:
+                pass  # another process was faster
+        return self._read(query)[0][0]
 
     def environments(self) -> dict[int, dict[str, str]]:
-        return {row[0]: json.loads(row[1]) for row in self._read(sa.select(_environments))}
+        return {row[0]: json.loads(row[1]) for row in self._read(sa.select(environments))}
 
-    def commit(self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int) -> int:
-        key = self._id(name)
-        connection = self._connection
-        with connection.begin():
-            moved = connection.execute(
-                _ADVANCE, {"key": key, "old": revision, "revision": revision + 1, "state": json.dumps(state)}
-            )
-            if moved.rowcount != 1:
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def commit(
+        self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int, tickets: Sequence[Ticket] = ()
+    ) -> int:
+        key, writer = self.id(name), uuid.uuid4().hex
+        rows = [_row(key, trial) for trial in trials]
+        counted = dict.fromkeys(("finished", "failed", "pruned"), 0)
+        for trial in trials:
+            counted[trial.state] += trial.number >= 0
+        step = {"key": key, "old": revision, "next": revision + 1, "text": json.dumps(state), "by": writer}
+        step |= {f"more_{name}": count for name, count in counted.items()}
+
+        def work(connection: sa.Connection) -> None:
+            if connection.execute(_ADVANCE, step).rowcount != 1:
+                now = sa.select(runs.c.revision, runs.c.writer).where(runs.c.study_id == key)
+                if tuple(connection.execute(now).one()) == (revision + 1, writer):
+                    return  # written just before the connection was lost
                 raise Conflict(
-                    f"study {name!r} was advanced by another process in the meantime. "
-                    f"Let it finish, or choose another name"
+                    f"study {name!r} was advanced by another process in the meantime. Let it finish, choose another "
+                    f"name, or share the study with engine='workers'"
                 )
-            if trials:
-                connection.execute(_INSERT, [_row(key, trial) for trial in trials])
+            if rows:
+                connection.execute(_INSERT, rows)
+                connection.execute(_SETTLE, [{"key": key, "n": trial.number} for trial in trials])
+            if tickets:
+                connection.execute(_PROPOSE, [_ticket_row(key, ticket) for ticket in tickets])
+
+        self.transact(work)
         return revision + 1
 
     def state(self, name: str) -> tuple[RunState | None, int]:
-        query = sa.select(_runs.c.state, _runs.c.revision).where(_runs.c.study_id == self._id(name))
+        query = sa.select(runs.c.state, runs.c.revision).where(runs.c.study_id == self.id(name))
         state, revision = self._read(query)[0]
         return json.loads(state) if state else None, revision
 
+    def tickets(self, name: str) -> list[Ticket]:
+        query = sa.select(tickets).where(tickets.c.study_id == self.id(name)).order_by(tickets.c.number)
+        return [as_ticket(row) for row in self._read(query)]
+
+    def enqueue(self, name: str, space: int, genome: Genome) -> None:
+        key = self.id(name)
+
+        def work(connection: sa.Connection) -> None:
+            last = sa.select(sa.func.coalesce(sa.func.max(enqueued.c.number), 0)).where(enqueued.c.study_id == key)
+            row = {"study_id": key, "number": last.scalar_subquery() + 1, "space": space, "genome": json.dumps(genome)}
+            connection.execute(enqueued.insert().values(row))
+
+        for attempt in range(20):  # two processes may have thought of the same number
+            try:
+                return self.transact(work)
+            except IntegrityError:
+                if attempt == 19:
+                    raise
+
+    def enqueued(self, name: str, after: int = 0) -> list[tuple[int, int, Genome]]:
+        query = sa.select(enqueued).where(enqueued.c.study_id == self.id(name), enqueued.c.number > after)
+        return [(row.number, row.space, tuple(json.loads(row.genome))) for row in self._read(query.order_by("number"))]
+
+    # -- reading trials -----------------------------------------------------------------------------------------------
+
     def trials(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[TrialRecord]:
-        query = sa.select(_trials).where(_trials.c.study_id == self._id(name)).order_by(_trials.c.number)
+        query = sa.select(trials).where(trials.c.study_id == self.id(name)).order_by(trials.c.number)
         if numbers is not None:
             wanted = sorted(set(numbers))
             for first in range(0, len(wanted), 500):  # databases bound the number of parameters
-                for row in self._read(query.where(_trials.c.number.in_(wanted[first : first + 500]))):
+                for row in self._read(query.where(trials.c.number.in_(wanted[first : first + 500]))):
                     yield _record(row._mapping)
             return
         after = -1
         while True:  # in pages, so that a large study never stands in memory as rows and records at once
-            page = self._read(query.where(_trials.c.number > after).limit(2000))
+            page = self._read(query.where(trials.c.number > after).limit(2000))
             for row in page:
                 yield _record(row._mapping)
             if len(page) < 2000:
                 return
             after = page[-1].number
 
-    def enqueue(self, name: str, space: int, genome: Genome) -> None:
-        key = self._id(name)
-        with self._connection.begin():
-            last = sa.select(sa.func.coalesce(sa.func.max(_enqueued.c.number), 0)).where(_enqueued.c.study_id == key)
-            row = {"study_id": key, "number": last.scalar_subquery() + 1, "space": space, "genome": json.dumps(genome)}
-            self._connection.execute(_enqueued.insert().values(row))
-
-    def enqueued(self, name: str, after: int = 0) -> list[tuple[int, int, Genome]]:
-        query = sa.select(_enqueued).where(_enqueued.c.study_id == self._id(name), _enqueued.c.number > after)
-        return [(row.number, row.space, tuple(json.loads(row.genome))) for row in self._read(query.order_by("number"))]
-
     def digests(self, name: str) -> Iterator[tuple[bytes, int]]:
-        query = sa.select(_trials.c.digest, _trials.c.number).where(
-            _trials.c.study_id == self._id(name), _trials.c.number >= 0
+        query = sa.select(trials.c.digest, trials.c.number).where(
+            trials.c.study_id == self.id(name), trials.c.number >= 0
         )
         return ((row[0], row[1]) for row in self._read(query))
 
-    def best(self, name: str) -> TrialRecord | None:
+    def top(self, name: str, count: int) -> list[TrialRecord]:
+        rank = (trials.c.violation, trials.c.score.desc(), trials.c.number)
         query = (
-            sa.select(_trials)
-            .where(_trials.c.study_id == self._id(name), _trials.c.score.is_not(None), _trials.c.number >= 0)
-            .order_by(_trials.c.violation, _trials.c.score.desc(), _trials.c.number)
-            .limit(1)
+            sa.select(trials)
+            .where(trials.c.study_id == self.id(name), trials.c.score.is_not(None), trials.c.number >= 0)
+            .order_by(*rank)
+            .limit(count)
         )
-        found = self._read(query)
-        return _record(found[0]._mapping) if found else None
+        return [_record(row._mapping) for row in self._read(query)]
+
+    def best(self, name: str) -> TrialRecord | None:
+        return next(iter(self.top(name, 1)), None)
 
     def counts(self, name: str) -> dict[str, int]:
-        query = (
-            sa.select(_trials.c.state, sa.func.count())
-            .where(_trials.c.study_id == self._id(name), _trials.c.number >= 0)
-            .group_by(_trials.c.state)
-        )
-        return {row[0]: row[1] for row in self._read(query)}
+        query = sa.select(runs.c.finished, runs.c.failed, runs.c.pruned).where(runs.c.study_id == self.id(name))
+        return {state: count for state, count in self._read(query)[0]._mapping.items() if count}
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._drop()
         self._engine.dispose()
 
 
-_INSERT = _trials.insert()
+def _without_password(url: str) -> str:
+    """Return a URL that could not be read without what may be a password in it."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else url
+
+
+_INSERT = trials.insert()
+_SETTLE = tickets.delete().where(tickets.c.study_id == sa.bindparam("key"), tickets.c.number == sa.bindparam("n"))
+_PROPOSE = tickets.insert()
 _ADVANCE = (
-    _runs.update()
-    .where(_runs.c.study_id == sa.bindparam("key"), _runs.c.revision == sa.bindparam("old"))
-    .values(revision=sa.bindparam("revision"), state=sa.bindparam("state"))
-)
-_JSON = ("genome", "values", "costs", "parents", "steps", "scores")
-_EMPTY = {"genome": "[]", "values": "{}", "costs": "{}", "parents": "[]", "steps": "[]", "scores": "[]"}
+    runs.update()
+    .where(runs.c.study_id == sa.bindparam("key"), runs.c.revision == sa.bindparam("old"))
+    .values(
+        revision=sa.bindparam("next"), state=sa.bindparam("text"), writer=sa.bindparam("by"),
+        **{name: runs.c[name] + sa.bindparam(f"more_{name}") for name in ("finished", "failed", "pruned")},
+    )
+)  # fmt: skip
+_JSON = ("genome", "values", "costs", "parents", "steps", "scores", "energy")
+_EMPTY = {
+    "genome": "[]", "values": "{}", "costs": "{}", "parents": "[]", "steps": "[]", "scores": "[]", "energy": "{}",
+}  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """Return text that every database takes: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _row(key: int, trial: TrialRecord) -> dict[str, Any]:
@@ -295,6 +405,8 @@ def _row(key: int, trial: TrialRecord) -> dict[str, Any]:
     for name in _JSON:
         content = row[name]
         row[name] = json.dumps(content) if content else _EMPTY[name]
+    row["artifacts"] = json.dumps([asdict(each) for each in trial.artifacts]) if trial.artifacts else "[]"
+    row["error"] = None if trial.error is None else clean(trial.error)
     row["study_id"], row["digest"] = key, bytes.fromhex(trial.digest)
     row["fingerprint"] = None if trial.fingerprint is None else bytes.fromhex(trial.fingerprint)
     return row
@@ -306,6 +418,23 @@ def _record(row: Mapping[str, Any]) -> TrialRecord:
     fields["genome"], fields["parents"] = tuple(fields["genome"]), tuple(fields["parents"])
     fields["steps"] = tuple((step, metrics) for step, metrics in fields["steps"])
     fields["scores"] = tuple(fields["scores"])
+    fields["artifacts"] = tuple(Artifact(**each) for each in json.loads(row["artifacts"]))
     fields["digest"] = row["digest"].hex()
     fields["fingerprint"] = None if row["fingerprint"] is None else row["fingerprint"].hex()
     return TrialRecord(**fields)
+
+
+def _ticket_row(key: int, ticket: Ticket) -> dict[str, Any]:
+    return {
+        "study_id": key, "number": ticket.number, "genome": json.dumps(ticket.genome), "seed": ticket.seed,
+        "parents": json.dumps(ticket.parents), "origin": ticket.origin, "space": ticket.space,
+        "fingerprint": ticket.fingerprint,
+    }  # fmt: skip
+
+
+def as_ticket(row: Any) -> Ticket:
+    """Return the ticket in a row of its table. Its digest is left out: whoever wants it decodes the genome."""
+    return Ticket(
+        row.number, tuple(json.loads(row.genome)), b"", row.seed, tuple(json.loads(row.parents)), row.origin, row.space,
+        row.fingerprint,
+    )  # fmt: skip

@@ -1,16 +1,18 @@
 """Stores: where studies live. `Memory` here, SQL databases in `sql_store`; all keep the same promises.
 
-A trial and the state of the search after it are written in one transaction, so whenever a process is killed the
-store holds a moment of the run from which it can go on as if nothing had happened.
+A trial, the state of the search after it and the candidates proposed next are written in one transaction, so whenever
+a process is killed the store holds a moment of the run from which it can go on as if nothing had happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from typing import Any, Protocol
 
 from heuretic.search import Genome
 from heuretic.study.records import StudyRecord, TrialRecord
+from heuretic.study.trial import Ticket
 
 RunState = dict[str, Any]
 
@@ -56,11 +58,19 @@ class Store(Protocol):
         """Return all known environments by number."""
         ...
 
-    def commit(self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int) -> int:
-        """Write finished trials and the state of the run in one transaction; return the new revision.
+    def commit(
+        self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int, tickets: Sequence[Ticket] = ()
+    ) -> int:
+        """Write finished trials, the state of the run and new tickets in one transaction; return the new revision.
+
+        The tickets of the trials are gone afterwards.
 
         Raises: Conflict if the study is no longer at `revision`.
         """
+        ...
+
+    def tickets(self, name: str) -> list[Ticket]:
+        """Return the candidates that were proposed and are no trials yet, in order. Their digests are left out."""
         ...
 
     def state(self, name: str) -> tuple[RunState | None, int]:
@@ -87,6 +97,10 @@ class Store(Protocol):
         """Return the finished trial with the least violation and the highest score; of equals the first."""
         ...
 
+    def top(self, name: str, count: int) -> list[TrialRecord]:
+        """Return the best so many finished trials, best first."""
+        ...
+
     def counts(self, name: str) -> dict[str, int]:
         """Return the number of trials by state."""
         ...
@@ -108,13 +122,14 @@ class Memory:
         self._states: dict[str, tuple[RunState | None, int]] = {}
         self._environments: dict[int, dict[str, str]] = {}
         self._enqueued: dict[str, list[tuple[int, int, Genome]]] = {}
+        self._tickets: dict[str, dict[int, Ticket]] = {}
 
     def create(self, study: StudyRecord) -> None:
         if study.name in self._studies:
             raise StoreError(f"study {study.name!r} exists already")
         self._studies[study.name] = study
         self._spaces[study.name], self._trials[study.name] = [study.program], {}
-        self._states[study.name] = (None, 0)
+        self._states[study.name], self._tickets[study.name] = (None, 0), {}
 
     def study(self, name: str) -> StudyRecord | None:
         return self._studies.get(name)
@@ -138,15 +153,23 @@ class Memory:
     def environments(self) -> dict[int, dict[str, str]]:
         return dict(self._environments)
 
-    def commit(self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int) -> int:
+    def commit(
+        self, name: str, trials: Sequence[TrialRecord], state: RunState, revision: int, tickets: Sequence[Ticket] = ()
+    ) -> int:
         if self._states[name][1] != revision:
             raise Conflict(f"study {name!r} was advanced by another run in the meantime")
         self._trials[name].update((trial.number, trial) for trial in trials)
+        for trial in trials:
+            self._tickets[name].pop(trial.number, None)
+        self._tickets[name].update((ticket.number, ticket) for ticket in tickets)
         self._states[name] = (state, revision + 1)
         return revision + 1
 
     def state(self, name: str) -> tuple[RunState | None, int]:
         return self._states[name]
+
+    def tickets(self, name: str) -> list[Ticket]:
+        return sorted(self._tickets[name].values(), key=lambda ticket: ticket.number)
 
     def trials(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[TrialRecord]:
         trials = self._trials[name]
@@ -164,8 +187,11 @@ class Memory:
         return ((bytes.fromhex(trial.digest), trial.number) for trial in self.trials(name))
 
     def best(self, name: str) -> TrialRecord | None:
-        finished = [trial for trial in self._trials[name].values() if trial.score is not None and trial.number >= 0]
-        return max(finished, key=lambda t: (t.result.rank, -t.number), default=None)
+        return next(iter(self.top(name, 1)), None)
+
+    def top(self, name: str, count: int) -> list[TrialRecord]:
+        finished = (trial for trial in self._trials[name].values() if trial.score is not None and trial.number >= 0)
+        return nlargest(count, finished, key=lambda t: (t.result.rank, -t.number))
 
     def counts(self, name: str) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -178,7 +204,8 @@ class Memory:
 
 
 def open_store(url: str | Store | None) -> Store:
-    """Return the store at `url`: None for memory, `sqlite:///file.db` for a file; a store passes as it is.
+    """Return the store at `url`: None for memory, `sqlite:///file.db` for a file, `postgresql://user@host/database` for a
+    server; a store passes as it is.
 
     Raises: StoreError if the URL cannot be opened.
     """

@@ -9,11 +9,17 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from heuretic.search import Genome, Space, number, one_of, permutation, repeat, some_of
+from heuretic.study.records import Artifact
 from heuretic.symbolic import FrozenDict
+
+if TYPE_CHECKING:
+    from heuretic.study.artifacts import Artifacts
+    from heuretic.study.energy import Energy, Meter
 
 T = TypeVar("T")
 Evaluate = Callable[..., Any]
@@ -51,6 +57,9 @@ class Outcome:
     met: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     worker: str = "main"
+    artifacts: list[Artifact] = field(default_factory=list)
+    energy: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
@@ -73,9 +82,11 @@ class Trial:
         known: Mapping[str, Any],
         report: Callable[[int, int, dict[str, float]], bool],
         watched: tuple[str, ...] = (),
+        files: Artifacts | None = None,
     ) -> None:
         self.index, self.seed, self.program = ticket.number, ticket.seed, program
-        self._known, self._report, self._watched = known, report, watched
+        self._known, self._report, self._watched, self._files = known, report, watched, files
+        self.artifacts: list[Artifact] = []
         self.steps: list[tuple[int, dict[str, float]]] = []
         self.met: dict[str, tuple[Any, Any]] = {}
 
@@ -95,6 +106,19 @@ class Trial:
         self.steps.append((int(step), values))
         if self._report(self.index, int(step), values):
             raise Pruned(f"pruned at step {step}")
+
+    def save(self, name: str, content: bytes | str | Path | BinaryIO) -> Artifact:
+        """Keep a file with the trial: bytes, a path, or an open binary file, which is read as a stream.
+
+        The same content is stored once, whatever trials save it. A name that was used before is replaced.
+
+        Raises: ValueError if the study has no place for files; OSError if the place cannot be written.
+        """
+        if self._files is None:
+            raise ValueError("a study in memory has no place for files. Try discover(..., artifacts='FOLDER')")
+        saved = self._files.put(name, content)
+        self.artifacts = [*(each for each in self.artifacts if each.name != name), saved]
+        return saved
 
     def one_of(self, name: str, *candidates: T) -> T:
         """Choose one of the candidates; the choice becomes part of the study's space under `name`."""
@@ -142,6 +166,7 @@ class Evaluator:
 
     Args:
         required: The metrics that every evaluation must return. watched: Those that every report must include.
+        artifacts: Where trials save files. energy: How to measure what evaluations consume.
     """
 
     def __init__(
@@ -151,14 +176,20 @@ class Evaluator:
         define_by_run: bool,
         required: tuple[str, ...],
         watched: tuple[str, ...] = (),
+        artifacts: str | None = None,
+        energy: Energy | None = None,
     ) -> None:
         self.evaluate, self.define_by_run, self.required, self.watched = evaluate, define_by_run, required, watched
+        self.artifacts, self.energy = artifacts, energy
+        self._files: Artifacts | None = None
+        self._meter: Meter | None = None
         self.spaces = list(spaces)
         self._takes_trial = not define_by_run and _takes_two(evaluate)
 
     def __reduce__(self) -> tuple[Any, ...]:
         programs = [space.program for space in self.spaces]
-        return _evaluator, (self.evaluate, programs, self.define_by_run, self.required, self.watched)
+        given = (self.define_by_run, self.required, self.watched, self.artifacts, self.energy)
+        return _evaluator, (self.evaluate, programs, *given)
 
     def add_space(self, space: Space) -> None:
         """Make a larger space known."""
@@ -167,16 +198,19 @@ class Evaluator:
     def __call__(self, ticket: Ticket, report: Callable[[int, int, dict[str, float]], bool]) -> Outcome:
         """Evaluate one candidate; what the user's function raises is returned as text, except KeyboardInterrupt."""
         space = self.spaces[ticket.space]
+        self._prepare()
+        if self._meter is not None:
+            self._meter.start()
         outcome = Outcome(ticket.number, time.time())
         clock = time.perf_counter()
         trial: Trial | None = None
         try:
             program = space.decode(ticket.genome)
             if self.define_by_run:
-                trial = Trial(ticket, program, space.program, report, self.watched)
+                trial = Trial(ticket, program, space.program, report, self.watched, self._files)
                 returned = self.evaluate(trial)
             elif self._takes_trial:
-                trial = Trial(ticket, program, {}, report, self.watched)
+                trial = Trial(ticket, program, {}, report, self.watched, self._files)
                 returned = self.evaluate(program, trial)
             else:
                 returned = self.evaluate(program)
@@ -186,19 +220,26 @@ class Evaluator:
         except (Exception, SystemExit):
             outcome.error = traceback.format_exc(limit=-12)[-8000:]
         outcome.seconds = time.perf_counter() - clock
+        if self._meter is not None:
+            outcome.energy = self._meter.stop()
         if trial is not None:
-            outcome.steps, outcome.met = trial.steps, trial.met
+            outcome.steps, outcome.met, outcome.artifacts = trial.steps, trial.met, trial.artifacts
         return outcome
 
+    def _prepare(self) -> None:
+        """Open what evaluations use, in the process that runs them."""
+        if self.artifacts is not None and self._files is None:
+            from heuretic.study.artifacts import Artifacts
 
-def _evaluator(
-    evaluate: Evaluate,
-    programs: Sequence[Any],
-    define_by_run: bool,
-    required: tuple[str, ...],
-    watched: tuple[str, ...],
-) -> Evaluator:
-    return Evaluator(evaluate, [Space(program) for program in programs], define_by_run, required, watched)
+            self._files = Artifacts(self.artifacts)
+        if self.energy is not None and self._meter is None:
+            from heuretic.study.energy import Meter
+
+            self._meter = Meter(self.energy)
+
+
+def _evaluator(evaluate: Evaluate, programs: Sequence[Any], *given: Any) -> Evaluator:
+    return Evaluator(evaluate, [Space(program) for program in programs], *given)
 
 
 def metrics_of(returned: Any, required: tuple[str, ...]) -> dict[str, float]:
