@@ -1,8 +1,29 @@
-"""Settings for all tests: property tests are deterministic and not timed."""
+"""Settings for all tests: property tests are deterministic and not timed. And one real database server."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+from postgres import Server, program_path
 
 settings.register_profile(
     "heuretic", derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("heuretic")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of a session; each takes a database of its own."""
+    if program_path("initdb") is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def postgres_url(server: Server) -> Iterator[str]:
+    """The URL of an empty database."""
+    with server.database() as url:
+        yield url

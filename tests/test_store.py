@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,17 @@ def trial(number: int, score: float | None = 1.0, **given: object) -> TrialRecor
     return replace(record, **given)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-normal"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    query = "?synchronous=NORMAL" if request.param == "sqlite-normal" else ""
-    return Memory() if request.param == "memory" else open_store(f"sqlite:///{tmp_path}/s.db{query}")
+@pytest.fixture(params=["memory", "sqlite", "sqlite-normal", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield Memory()
+    elif request.param == "postgresql":
+        opened = open_store(request.getfixturevalue("postgres_url"))
+        yield opened
+        opened.close()
+    else:
+        query = "?synchronous=NORMAL" if request.param == "sqlite-normal" else ""
+        yield open_store(f"sqlite:///{tmp_path}/s.db{query}")
 
 
 def test_what_is_written_is_read_back_exactly(store: Store) -> None:

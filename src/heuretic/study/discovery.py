@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from heuretic.search import NSGA2, Algorithm, Genome, InfeasibleError, Limit, Pruner, Space
 from heuretic.search.limits import computed_costs, total_violation
 from heuretic.study.conditions import Conditions, Retry
-from heuretic.study.engines import Engine, Inline
+from heuretic.study.engines import Engine, Inline, Report
 from heuretic.study.engines.processes import Processes
 from heuretic.study.loop import Budget, Prune, Run, with_rewards
 from heuretic.study.progress import Progress
 from heuretic.study.records import Direction, Objective, StudyRecord, TrialRecord
-from heuretic.study.store import Store, StoreError, open_store
+from heuretic.study.store import Conflict, Store, StoreError, open_store
 from heuretic.study.study import Study
 from heuretic.study.trial import Evaluate, Evaluator
 from heuretic.symbolic import FrozenDict, InvalidField, LoadError, Symbolic, diff, dumps, loads
@@ -92,7 +92,7 @@ def discover(
     seed: int = 0,
     store: str | Store | None = None,
     name: str | None = None,
-    engine: Literal["inline", "processes"] = "inline",
+    engine: Literal["inline", "processes", "workers"] = "inline",
     workers: int | None = None,
     deterministic: bool = False,
     time_s: float | None = None,
@@ -133,8 +133,10 @@ def discover(
         extend: Go on with a study of a smaller program, to which this one adds choices or candidates.
         seed: Decides everything random. store: Such as "sqlite:///study.db"; default: memory.
         name: Default: the name of the evaluation.
-        engine: "inline", or "processes" with `workers` processes (default: one per core); then `evaluate` must be
-            importable, and a script must guard its main part with `if __name__ == "__main__":`.
+        engine: "inline"; or "processes" with `workers` processes (default: one per core); or "workers": through the store,
+            `workers` processes here (0 for none) and every `heuretic worker` that joins from elsewhere. Run twice, the
+            second one stands by. But for "inline", `evaluate` must be importable, and a script must guard its main
+            part with `if __name__ == "__main__":`.
         deterministic: Tell results in order of number, so that a given number of workers gives the same trials every
             time (a slow trial then holds the others up).
         time_s, target, plateau, max_failures: Stop after so many seconds, when the objective reaches a value, after
@@ -197,8 +199,13 @@ def discover(
         objectives=_described(objectives) if len(objectives) > 1 or main.reward is not None else "",
     )
     if existing is None:
-        opened.create(record)
-    else:
+        try:
+            opened.create(record)
+        except StoreError:  # another process of a study to be shared may have been faster
+            existing = opened.study(title)
+            if existing is None or engine != "workers":
+                raise
+    if existing is not None:
         _check_same(existing, record, opened, extend, define_by_run, type(chosen).__module__)
     study = Study(opened, record.name, program=program, trust=_packages(evaluate) if define_by_run else None)
     if record.start and first is not None:
@@ -210,14 +217,18 @@ def discover(
     others = (warm_start,) if isinstance(warm_start, Study) else tuple(warm_start)
     shown = Progress(main.name, trials, main.sign, sum(study.counts.values()), progress)
     pruner = prune if isinstance(prune, Pruner) else None
-    run = Run(
-        name=record.name, store=opened, spaces=spaces, begin=lambda space: chosen.start(space, seed),
-        adapt=_adapter(opened, record.name, spaces, define_by_run), seed=seed, objectives=objectives,
-        limits=tuple(limits), costs=checks.costs, budget=Budget(trials, time_s, target, plateau, max_failures),
-        define_by_run=define_by_run, deterministic=deterministic, prune=None if pruner else cast(Prune | None, prune),
-        pruning=None if pruner is None else pruner.start(), start=first,
-        earlier=[] if existing else _earlier(others, space, objectives, tuple(limits)), progress=shown,
-    )  # fmt: skip
+    earlier = [] if existing else _earlier(others, space, objectives, tuple(limits))
+
+    def begin() -> Run:
+        return Run(
+            name=record.name, store=opened, spaces=study._spaces, begin=lambda space: chosen.start(space, seed),
+            adapt=_adapter(opened, record.name, spaces, define_by_run), seed=seed, objectives=objectives,
+            limits=tuple(limits), costs=checks.costs, budget=Budget(trials, time_s, target, plateau, max_failures),
+            define_by_run=define_by_run, deterministic=deterministic, prune=None if pruner else cast(Prune | None, prune),
+            pruning=None if pruner is None else pruner.start(), start=first, earlier=earlier, progress=shown,
+        )  # fmt: skip
+
+    run = begin()
     best = study.best
     if best is not None and best.score is not None and best.violation == 0:
         shown.best = (best.score, best.number)
@@ -228,16 +239,30 @@ def discover(
     )  # fmt: skip
     running: Engine | None = None
     try:
-        run.restore()
-        if engine == "inline":
-            if timeout_s is not None or memory_mb is not None:
-                raise ValueError("timeout_s and memory_mb need engine='processes': this process cannot end itself")
-            running = Inline(evaluator, run.report)
-        elif engine == "processes":
-            running = Processes(evaluator, run.report, workers if workers is not None else _cores(), conditions)
+        if engine == "workers":
+            if deterministic:
+                raise ValueError("deterministic must be False with engine='workers': workers come and go")
+            from heuretic.study.sharing import share  # imports SQLAlchemy
+
+            running = shared = share(
+                opened, record.name, evaluator, lambda *said: run.report(*said), conditions,
+                _cores() if workers is None else workers, prune is not None, shown.note,
+            )  # fmt: skip
+            while shared.lead():
+                run = begin()
+                run.restore()
+                try:
+                    run.go(shared)
+                except Conflict:  # this process was out of reach for so long that another one leads
+                    continue
+                shared.end(run.stopped)
+                break
+            else:
+                return Study(opened, record.name, program=program)
         else:
-            raise ValueError(f"engine must be 'inline' or 'processes', got {engine!r}")
-        run.go(running)
+            run.restore()
+            running = _engine(engine, evaluator, run.report, workers, conditions)
+            run.go(running)
     except InfeasibleError as error:
         checks.explain(error, space)
         raise
@@ -255,6 +280,17 @@ def discover(
     if run.stopped == "failures":
         shown.note(f"Stopped: {max_failures} trials failed in a row. The last: {_last_failure(study)}")
     return study
+
+
+def _engine(engine: str, evaluator: Evaluator, report: Report, workers: int | None, conditions: Conditions) -> Engine:
+    """Return the engine of this name, whose workers belong to this process."""
+    if engine == "inline":
+        if conditions.timeout_s is not None or conditions.memory_mb is not None:
+            raise ValueError("timeout_s and memory_mb need engine='processes': this process cannot end itself")
+        return Inline(evaluator, report)
+    if engine == "processes":
+        return Processes(evaluator, report, workers if workers is not None else _cores(), conditions)
+    raise ValueError(f"engine must be 'inline', 'processes' or 'workers', got {engine!r}")
 
 
 def _objectives(

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from functools import lru_cache
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 
 #: Packages whose version can change a result; recorded if they are loaded.
@@ -30,6 +31,16 @@ def _facts(loaded: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     }
     facts.update({name: _version(_DISTRIBUTIONS.get(name, name)) for name in loaded})
     return tuple(sorted(facts.items()))
+
+
+def host() -> str:
+    """Return what tells this machine, since it was started, from others, without naming it."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read()
+    except OSError:
+        boot = ""
+    return blake2b(f"{platform.node()} {boot}".encode(), digest_size=6).hexdigest()
 
 
 def _version(distribution: str) -> str:

@@ -139,9 +139,12 @@ class Run:
             if ticket.number not in self.waiting:
                 engine.submit(ticket)
         self._fill(engine)
+        withdrawn: set[int] = set()
         with _interruptible(self):
-            while len(self.pending) > len(self.waiting):
+            while self.pending.keys() - self.waiting.keys() - withdrawn:
                 self._finish(engine.wait(0.5), engine)
+                if self.stopped not in ("", "trials", "exhausted"):
+                    withdrawn.update(engine.withdraw())  # they stay proposed, for the next run
                 self._show(None)
         if not self.stopped:
             self.stopped = "interrupted" if self._interrupts else "exhausted"
@@ -360,6 +363,8 @@ class Run:
 
     def _environment(self, outcome: Outcome) -> int:
         """Return the environment of the outcome's worker, which states its facts only when they change."""
+        if outcome.environment is not None:
+            return outcome.environment
         if outcome.facts or outcome.worker not in self.environments:
             self.environments[outcome.worker] = self.store.environment(outcome.facts)
         return self.environments[outcome.worker]

@@ -130,7 +130,6 @@ workers = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
-    sa.Column("about", sa.Text, nullable=False, server_default=""),
 )  # fmt: skip
 #: Python files that a study's evaluation consists of, by digest, for workers that are told to run them.
 code = sa.Table(

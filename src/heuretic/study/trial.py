@@ -45,7 +45,8 @@ class Ticket:
 
 @dataclass(slots=True)
 class Outcome:
-    """What an evaluation gave. `met` holds choices first met while it ran (define-by-run), with their values."""
+    """What an evaluation gave. `met` holds choices first met while it ran (define-by-run), with their values; `environment`
+    the number of its `facts` in the store, if they were stored already."""
 
     number: int
     started: float
@@ -60,6 +61,7 @@ class Outcome:
     artifacts: list[Artifact] = field(default_factory=list)
     energy: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
+    environment: int | None = None
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:

@@ -21,7 +21,10 @@ class EngineError(RuntimeError):
 class Engine(Protocol):
     """A place that runs evaluations. Results come back in any order, through `wait`."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many evaluations can run at a time."""
+        ...
 
     def submit(self, ticket: Ticket) -> None:
         """Begin (or queue) an evaluation."""

@@ -68,11 +68,11 @@ def upgrade() -> None:
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("slots", sa.Integer, nullable=False),
         sa.Column("until", sa.Double, nullable=False),
-        sa.Column("about", sa.Text, nullable=False, server_default=""),
     )
     op.create_table("code", sa.Column("digest", sa.Text, primary_key=True), sa.Column("files", sa.Text, nullable=False))
     _move_pending(op.get_bind(), tickets)
     _count(op.get_bind())
+    op.execute("INSERT INTO sharing (study_id) SELECT id FROM studies")
     op.execute("UPDATE heuretic_schema SET version = 3")
 
 
