@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from heuretic.search import Limit, Space
 from heuretic.search.limits import cost_name
 from heuretic.search.pareto import Front
+from heuretic.study.artifacts import Artifacts, artifacts_url
 from heuretic.study.loop import Stop, joins
-from heuretic.study.records import Direction, Objective, TrialRecord, Winner
+from heuretic.study.records import Artifact, Direction, Objective, TrialRecord, Winner
 from heuretic.study.store import Store, StoreError, open_store
 from heuretic.symbolic import Diff, diff, dumps, loads
 
@@ -28,12 +29,15 @@ class Study:
             another program which computes the same (see `Equivalence`).
     """
 
-    def __init__(self, store: Store, name: str, *, trust: Iterable[str] | None = None, program: Any = None) -> None:
+    def __init__(
+        self, store: Store, name: str, *, trust: Iterable[str] | None = None, program: Any = None,
+        artifacts: str | None = None,
+    ) -> None:  # fmt: skip
         record = store.study(name)
         if record is None:
             raise StoreError(f"no study {name!r} in {store.url}; it has {', '.join(store.names()) or 'none'}")
         self.store, self.name, self.record = store, name, record
-        self._trust, self._program = trust, program
+        self._trust, self._program, self._place = trust, program, artifacts
         self.stopped: Stop = ""
         state, _ = store.state(name)
         self.equivalent: int = state.get("equivalent", 0) if state else 0
@@ -126,6 +130,38 @@ class Study:
         """Facts about where trials ran, by number."""
         return self.store.environments()
 
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Where its trials save files. Raises: ValueError if that is not known, or cannot be used."""
+        place = artifacts_url(self._place, self.store.url)
+        if place is None:
+            raise ValueError(
+                f"artifacts must name the place of files of study {self.name!r}, as {self.store.url} implies none. "
+                f"Try open_study(..., artifacts=...) or HEURETIC_ARTIFACTS"
+            )
+        return Artifacts(place)
+
+    def files(self, trial: TrialRecord | int) -> Mapping[str, Artifact]:
+        """Return the files that a trial saved, by name. Raises: ValueError if there is no trial of this number."""
+        if isinstance(trial, int):
+            number, trial = trial, next(iter(self.store.trials(self.name, [trial])), trial)
+            if isinstance(trial, int):
+                raise ValueError(f"trial must be one of {sum(self.counts.values())} in {self.name!r}, got {number}")
+        return {each.name: each for each in trial.artifacts}
+
+    def open(self, trial: TrialRecord | int, name: str) -> BinaryIO:
+        """Open a file that a trial saved as a binary stream, which is checked as it is read, see `Artifacts.open`.
+
+        Raises: ValueError if there is no such trial or file, or it is damaged.
+        """
+        files = self.files(trial)
+        if name not in files:
+            number = trial if isinstance(trial, int) else trial.number
+            raise ValueError(
+                f"name must be a file of trial {number}: {', '.join(files) or 'it has none'}; got {name!r}"
+            )
+        return self.artifacts.open(files[name])
+
     def decode(self, record: TrialRecord) -> Any:
         """Return the complete program of a trial."""
         return self.space(record.space).decode(record.genome)
@@ -188,12 +224,15 @@ class Study:
         return target
 
 
-def open_study(store: str | Store, name: str | None = None, *, trust: Iterable[str] | None = None) -> Study:
+def open_study(
+    store: str | Store, name: str | None = None, *, trust: Iterable[str] | None = None, artifacts: str | None = None
+) -> Study:
     """Open a study to read it. The name may be left out if the store holds one study only.
 
     Args:
         trust: Packages whose names may be imported, as in `hr.loads`; then programs can be built. By default nothing
             is imported and programs can only be read.
+        artifacts: Where its trials saved files, as in `hr.discover`.
 
     Raises: StoreError if there is no such study.
     """
@@ -209,7 +248,7 @@ def open_study(store: str | Store, name: str | None = None, *, trust: Iterable[s
                 f"name must be given, as {opened.url} holds {len(names)} studies: {', '.join(names) or 'none'}"
             )
         name = names[0]
-    return Study(opened, name, trust=trust)
+    return Study(opened, name, trust=trust, artifacts=artifacts)
 
 
 def _described_limit(item: Any) -> Limit:
