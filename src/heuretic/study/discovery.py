@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from heuretic.search import NSGA2, Algorithm, Genome, InfeasibleError, Limit, Pruner, Space
 from heuretic.search.limits import computed_costs, total_violation
+from heuretic.study.artifacts import artifacts_url
 from heuretic.study.conditions import Conditions, Retry
 from heuretic.study.engines import Engine, Inline, Report
 from heuretic.study.engines.processes import Processes
@@ -148,7 +148,7 @@ def discover(
         retry: How often a trial is tried again whose process or machine died; a number means that many attempts.
         resources: What one trial occupies on a cluster, such as {"cpu": 2, "gpu": 0.5, "memory_mb": 4000}.
         artifacts: Where files go that trials save with `trial.save`: a folder, or a URL of fsspec such as "s3://bucket/x".
-            Default: the folder "artifacts" beside an SQLite store.
+            Default: $HEURETIC_ARTIFACTS, else beside an SQLite store, for study.db the folder study.db-artifacts.
         energy: Measure what each evaluation consumes and emits: True, or `Energy(country="FRA", pue=1.2)` and so on.
         progress: False for silence; default: after two seconds, on standard error.
 
@@ -181,6 +181,7 @@ def discover(
     checks = _CostCheck(tuple(limits))
     space = Space(program, checks.feasible, checks.violation) if checks.limits else Space(program)
     opened = open_store(store)
+    place = artifacts_url(artifacts, opened.url)
     title = name or _evaluate_name(evaluate).rpartition(":")[2]
     existing = opened.study(title)
     chosen = _algorithm(algorithm, objectives, existing)
@@ -207,7 +208,8 @@ def discover(
                 raise
     if existing is not None:
         _check_same(existing, record, opened, extend, define_by_run, type(chosen).__module__)
-    study = Study(opened, record.name, program=program, trust=_packages(evaluate) if define_by_run else None)
+    trust = _packages(evaluate) if define_by_run else None
+    study = Study(opened, record.name, program=program, trust=trust, artifacts=place)
     if record.start and first is not None:
         study.start = space.decode(first)
     spaces = study._spaces
@@ -235,7 +237,7 @@ def discover(
     required = tuple(o.name for o in objectives if o.reward is None)
     evaluator = Evaluator(
         evaluate, spaces, define_by_run, required, tuple(o.name for o in objectives) if pruner else (),
-        artifacts or _beside(opened), _energy(energy),
+        place, _energy(energy),
     )  # fmt: skip
     running: Engine | None = None
     try:
@@ -517,13 +519,6 @@ def _evaluate_name(evaluate: Evaluate) -> str:
 
 def _packages(evaluate: Evaluate) -> tuple[str, ...]:
     return (_evaluate_name(evaluate).partition(":")[0].partition(".")[0],)
-
-
-def _beside(store: Store) -> str | None:
-    """Return the folder for files of the trials in an SQLite store; None for other stores."""
-    if not store.url.startswith("sqlite:///"):
-        return None
-    return str(Path(store.url.removeprefix("sqlite:///").partition("?")[0]).resolve().with_name("artifacts"))
 
 
 def _energy(given: Energy | bool) -> Energy | None:
