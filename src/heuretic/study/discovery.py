@@ -260,7 +260,7 @@ def discover(
                 shared.end(run.stopped)
                 break
             else:
-                return Study(opened, record.name, program=program)
+                return Study(opened, record.name, program=program, artifacts=place)
         else:
             run.restore()
             running = _engine(engine, evaluator, run.report, workers, conditions)
