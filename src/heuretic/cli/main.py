@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heuretic import __version__
+from heuretic.cli.artifacts import artifacts_app
 from heuretic.cli.compare import compare
 from heuretic.cli.files import UsageError, load_module, load_object
 from heuretic.cli.study import DEFAULT_STORE, study_app
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(study_app, name="study")
+app.add_typer(artifacts_app, name="artifacts")
 app.command()(compare)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
@@ -239,10 +241,11 @@ def main() -> NoReturn:
     from heuretic.search import InfeasibleError
     from heuretic.search.addresses import AddressError
     from heuretic.study import EngineError, StoreError
+    from heuretic.study.artifacts import ArtifactError
     from heuretic.symbolic import InvalidField, LoadError, PathError
 
     mendable = (
-        UsageError, StoreError, EngineError, InfeasibleError, AddressError, PatchError, LoadError, PathError, InvalidField,
+        UsageError, StoreError, EngineError, ArtifactError, InfeasibleError, AddressError, PatchError, LoadError, PathError, InvalidField,
     )  # fmt: skip
     try:
         app()
