@@ -18,6 +18,7 @@ from heuretic.cli.artifacts import artifacts_app
 from heuretic.cli.compare import compare
 from heuretic.cli.files import UsageError, load_module, load_object
 from heuretic.cli.study import DEFAULT_STORE, study_app
+from heuretic.cli.worker import worker
 from heuretic.symbolic import PatchError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
 app.command()(compare)
+app.command()(worker)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
@@ -66,8 +68,13 @@ def discover(
     seed: Annotated[int | None, typer.Option(min=0, help="Decides everything random.")] = None,
     store: Annotated[str | None, typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: the file's name.")] = None,
-    engine: Annotated[Literal["inline", "processes"] | None, typer.Option(help="Where evaluations run.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
+    engine: Annotated[
+        Literal["inline", "processes", "workers"] | None,
+        typer.Option(help="Where evaluations run; with workers, `heuretic worker` may join."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes here; implies --engine processes.")
+    ] = None,
     time_s: Annotated[float | None, typer.Option("--time", min=0, help="Stop after so many seconds.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
