@@ -91,7 +91,7 @@ class OptunaRun:
         self.objectives, self.constrained = 1, False
         self._optuna = _import_optuna()
         self._constant = stream(seed, 1 << 62).getrandbits(31)  # for sequences that must have one seed throughout
-        self._params = _Parameters(space)
+        self._params = Parameters(space)
         self._shared: dict[str, Any] = {}
         with _quiet(self._optuna):
             self._sampler(Random(0))  # refuses wrong settings now rather than in the first trial
@@ -298,7 +298,7 @@ class OptunaRun:
             self._open(state.get("study", {}))
 
     def grow(self, space: Space, adapt: Callable[[Genome], Genome]) -> None:
-        self.space, self._params = space, _Parameters(space)
+        self.space, self._params = space, Parameters(space)
         for place, slot in enumerate(self.slots):
             if isinstance(slot, Result):
                 self.slots[place] = replace(slot, genome=adapt(slot.genome))
@@ -310,7 +310,7 @@ class OptunaRun:
             self._open({})
 
 
-class _Parameters:
+class Parameters:
     """The parameters of Optuna for each decision of a space, and their values for a genome."""
 
     def __init__(self, space: Space) -> None:
@@ -361,7 +361,9 @@ class _Parameters:
         for index, on in enumerate(space.active(genome)):
             if on:
                 its = self.of_decision[index]
-                params.update(zip(its, _values(space.decisions[index], space.genes(genome, index)), strict=True))
+                params.update(
+                    zip(its, parameter_values(space.decisions[index], space.genes(genome, index)), strict=True)
+                )
                 distributions.update(its)
         return params, distributions
 
@@ -392,8 +394,8 @@ def _genes(decision: Decision, values: list[Any]) -> Genes:
     return (values[0],)
 
 
-def _values(decision: Decision, genes: Genes) -> list[Any]:
-    """Return the values of a decision's parameters for its genes: `_genes(decision, _values(decision, g)) == g`."""
+def parameter_values(decision: Decision, genes: Genes) -> list[Any]:
+    """Return the values of a decision's parameters for its genes: `_genes(decision, parameter_values(decision, g)) == g`."""
     if isinstance(decision, Interval) and _is_indexed(decision):
         return [list(decision.values()).index(genes[0])]
     if isinstance(decision, Order):

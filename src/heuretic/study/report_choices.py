@@ -32,8 +32,12 @@ class ChoiceReader:
 
     def __call__(self, record: TrialRecord) -> dict[str, Any]:
         known = self._known.get(record.number)
-        if known is not None:
-            return known
+        if known is None:
+            known = self._known[record.number] = self.read(record)
+        return known
+
+    def read(self, record: TrialRecord) -> dict[str, Any]:
+        """Return the choices of a trial without keeping them for another time."""
         if record.space not in self._spaces:
             self._meet(record.space, self._space(record.space))
         space = self._spaces[record.space]
@@ -57,7 +61,6 @@ class ChoiceReader:
                 )
                 self._places.setdefault((names[i], choice_text(label)), order)
             chosen[names[i]] = self._labels[key]
-        self._known[record.number] = chosen
         return chosen
 
     def _meet(self, index: int, space: Space) -> None:

@@ -223,6 +223,15 @@ class Study:
         target.write_text(render(self), encoding="utf-8")
         return target
 
+    def frame(self, kind: Literal["pandas", "polars"] = "pandas") -> Any:
+        """Return the trials as a data frame, one row each: fields, metrics, costs, energy and choices in columns.
+
+        Raises: ImportError if the library is missing.
+        """
+        from heuretic.study.interop.frames import frame
+
+        return frame(self, kind)
+
 
 def open_study(
     store: str | Store, name: str | None = None, *, trust: Iterable[str] | None = None, artifacts: str | None = None

@@ -1,0 +1,1 @@
+"""Studies in the tools that teams already use: Optuna, MLflow, TensorBoard, pandas and polars."""
