@@ -15,7 +15,7 @@ optuna = pytest.importorskip("optuna")
 
 import heuretic as hr  # noqa: E402
 from heuretic.search import Result  # noqa: E402
-from heuretic.search.optuna_samplers import SAMPLERS, OptunaSampler, _genes, _Parameters, _values  # noqa: E402
+from heuretic.search.optuna_samplers import SAMPLERS, OptunaSampler, _genes, Parameters, parameter_values  # noqa: E402
 from objectives import SPACE, score  # noqa: E402
 from test_algorithms import FLAT, SPACES, Contract, Ledger, drive  # noqa: E402
 
@@ -121,7 +121,7 @@ class TestParameters:
     @given(st.integers(0, 2**40))
     def test_of_a_genome_and_back(self, seed: int) -> None:
         genome = MIXED.sample(Random(seed))
-        parameters = _Parameters(MIXED)
+        parameters = Parameters(MIXED)
         values, distributions = parameters.of(MIXED, genome)
         assert values.keys() == distributions.keys()
         for name, distribution in distributions.items():
@@ -130,12 +130,12 @@ class TestParameters:
         assert parameters.suggest(MIXED, trial) == genome
         for index, decision in enumerate(MIXED.decisions):
             genes = MIXED.genes(genome, index)
-            assert _genes(decision, _values(decision, genes)) == genes
+            assert _genes(decision, parameter_values(decision, genes)) == genes
 
     def test_only_choices_that_apply_are_suggested_by_their_paths(self) -> None:
         space = hr.Space({"kind": hr.one_of("none", hr.number(0.0, 1.0)), "order": hr.permutation("ab")})
         search = OptunaSampler("random").start(space, 0)
-        seen = {tuple(sorted(p.of(space, c.genome)[0])) for p in [_Parameters(space)] for c in search.ask(20)}
+        seen = {tuple(sorted(p.of(space, c.genome)[0])) for p in [Parameters(space)] for c in search.ask(20)}
         shared = ("kind", "order#0", "order#1")
         assert seen == {shared, tuple(sorted((*shared, "kind.candidates[1]")))}
 
