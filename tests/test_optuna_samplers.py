@@ -15,7 +15,7 @@ optuna = pytest.importorskip("optuna")
 
 import heuretic as hr  # noqa: E402
 from heuretic.search import Result  # noqa: E402
-from heuretic.search.optuna_samplers import SAMPLERS, OptunaSampler, _genes, Parameters, parameter_values  # noqa: E402
+from heuretic.search.optuna_samplers import SAMPLERS, OptunaSampler, Parameters, _genes, parameter_values  # noqa: E402
 from objectives import SPACE, score  # noqa: E402
 from test_algorithms import FLAT, SPACES, Contract, Ledger, drive  # noqa: E402
 
