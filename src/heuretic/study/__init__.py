@@ -3,10 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from heuretic.study.artifact_places import ArtifactError
+from heuretic.study.artifacts import Artifacts
 from heuretic.study.discovery import discover
+from heuretic.study.conditions import Retry
+from heuretic.study.energy import Energy
 from heuretic.study.engines import EngineError
 from heuretic.study.loop import Prune
-from heuretic.study.records import Objective, StudyRecord, TrialRecord, Winner
+from heuretic.study.records import Artifact, Objective, StudyRecord, TrialRecord, Winner
 from heuretic.study.store import Conflict, Memory, Store, StoreError, open_store
 from heuretic.study.study import Study, open_study
 from heuretic.study.trial import Pruned, Trial, trial_seed
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 _LATER = {"AlgorithmComparison": "comparison", "compare": "comparison", "open_comparison": "comparison"}
 
 __all__ = [
-    "AlgorithmComparison", "Conflict", "EngineError", "Memory", "Objective", "Prune", "Pruned", "Store", "StoreError", "Study", "StudyRecord", "Trial",
+    "AlgorithmComparison", "Artifact", "ArtifactError", "Artifacts", "Conflict", "Energy", "EngineError", "Memory", "Objective", "Prune", "Pruned", "Retry", "Store", "StoreError", "Study", "StudyRecord", "Trial",
     "TrialRecord", "Winner", "compare", "discover", "open_comparison", "open_store", "open_study", "trial_seed",
 ]  # fmt: skip
 
