@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         repeat,
         some_of,
     )  # fmt: skip
-    from heuretic.study import Study, Trial, discover, open_study
+    from heuretic.study import Energy, Retry, Study, Trial, discover, open_study
     from heuretic.symbolic import (
         Patch,
         Symbolic,
@@ -53,13 +53,13 @@ _NAMES = {
     "symbolic": "Patch Symbolic apply build diff digest dumps field find get loads replace rule sym walk",
     "search": "Auto Equivalence Evolution HillClimbing LayerNAS Limit NSGA2 RandomSearch Reinforce Rejection Restarts Space "
     "number one_of permutation repeat some_of",
-    "study": "Study Trial discover open_study",
+    "study": "Energy Retry Study Trial discover open_study",
 }
 _HOME = {name: room for room, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "NSGA2", "Auto", "Equivalence", "Evolution", "HillClimbing", "LayerNAS", "Limit", "Patch", "RandomSearch",
-    "Reinforce", "Rejection", "Restarts", "Space", "Study", "Symbolic", "Trial", "__version__", "apply", "build", "data", "diff",
+    "NSGA2", "Auto", "Energy", "Equivalence", "Evolution", "HillClimbing", "LayerNAS", "Limit", "Patch", "RandomSearch",
+    "Reinforce", "Rejection", "Restarts", "Retry", "Space", "Study", "Symbolic", "Trial", "__version__", "apply", "build", "data", "diff",
     "digest", "discover", "dumps", "field", "find", "get", "ideas", "loads", "nn", "number", "one_of", "open_study",
     "permutation", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "train", "walk",
 ]  # fmt: skip
