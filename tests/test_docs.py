@@ -47,8 +47,19 @@ def test_the_page_on_searching_runs(tmp_path: Path) -> None:
     assert "'pruned'" in printed
 
 
+def test_the_page_on_artifacts_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/artifacts.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    printed = run("\n".join(blocks), tmp_path)
+    assert "Artifact(name='predictions.csv'" in printed
+    assert "\nb'0," in printed
+    assert "\n{}\nRemoved(digests=(), size=0, leftovers=0)" in printed
+    assert (tmp_path / "copied/plots/axes.svg").read_bytes() == b"<svg/>"
+    assert (tmp_path / "study.db-artifacts").is_dir()
+
+
 def test_every_file_and_command_that_the_documents_name_exists() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/search.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/search.md", "docs/artifacts.md"):
         text = (ROOT / name).read_text()
         links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
         assert all((ROOT / link).exists() for link in links), (name, links)
