@@ -34,6 +34,13 @@ class Engine(Protocol):
         """Return the evaluations that ended; waits up to `timeout_s` for the first."""
         ...
 
+    def withdraw(self) -> list[int]:
+        """Take back the tickets that are not begun (queued, or waiting for another attempt); return their numbers.
+
+        No outcome comes for them.
+        """
+        ...
+
     def add_space(self, space: Space) -> None:
         """Make a larger space known to the workers."""
         ...
@@ -62,6 +69,11 @@ class Inline:
         if facts != self._facts:
             outcome.facts = self._facts = facts
         return [outcome]
+
+    def withdraw(self) -> list[int]:
+        taken = [ticket.number for ticket in self._queue]
+        self._queue.clear()
+        return taken
 
     def add_space(self, space: Space) -> None:
         self._evaluator.add_space(space)
