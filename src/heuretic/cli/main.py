@@ -77,6 +77,13 @@ def discover(
     ] = None,
     time_s: Annotated[float | None, typer.Option("--time", min=0, help="Stop after so many seconds.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this.")] = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout", help="Seconds that one evaluation may take; implies --engine processes."),
+    ] = None,
+    memory_mb: Annotated[
+        float | None, typer.Option("--memory", help="MiB that one evaluation may use; implies --engine processes.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +98,8 @@ def discover(
     given: dict[str, Any] = {"store": "sqlite:///heuretic.db", "name": file.stem, **getattr(module, "settings", {})}
     flags = {
         "trials": trials, "algorithm": algorithm, "seed": seed, "store": store, "name": name, "workers": workers, "time_s": time_s,
-        "target": target, "engine": engine or ("processes" if workers else None),
+        "target": target, "timeout_s": timeout_s, "memory_mb": memory_mb,
+        "engine": engine or ("processes" if workers or timeout_s or memory_mb else None),
     }  # fmt: skip
     given.update({key: value for key, value in flags.items() if value is not None})
     if as_json:
