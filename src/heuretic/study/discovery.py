@@ -381,8 +381,11 @@ def _adapter(store: Store, name: str, spaces: list[Space], define_by_run: bool) 
     def adapt(genome: Genome, before: int, after: int) -> Genome:
         if before == after:
             return genome
-        if define_by_run:  # choices are only ever added at the end
-            return genome + spaces[after].default()[len(genome) :]
+        if define_by_run:  # choices are only ever added, at the end; but trials of another tool may have lacked some
+            own, other = spaces[before], spaces[after]
+            if own.paths == other.paths[: len(own.paths)]:
+                return genome + other.default()[len(genome) :]
+            return other.encode(FrozenDict({**other.decode(other.default()), **own.decode(genome)}))
         if not described:  # by what the programs say, so that nothing an old one names must still be there
             described.extend(Space(loads(text, resolve_names=False)) for text in store.spaces(name))
         return described[after].encode(described[before].decode(genome))
