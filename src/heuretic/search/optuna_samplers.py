@@ -89,18 +89,18 @@ class OptunaRun:
         self.notes: list[dict[str, Any]] = []
         self.waiting: dict[Genome, list[int]] = {}
         self.objectives, self.constrained = 1, False
-        self._optuna = _import_optuna()
+        self._optuna = import_optuna()
         self._constant = stream(seed, 1 << 62).getrandbits(31)  # for sequences that must have one seed throughout
         self._params = Parameters(space)
         self._shared: dict[str, Any] = {}
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             self._sampler(Random(0))  # refuses wrong settings now rather than in the first trial
             self._open()
 
     # -- proposing ----------------------------------------------------------------------------------------------
 
     def ask(self, n: int = 1) -> list[Candidate]:
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             return [Candidate(self._next()) for _ in range(n)]
 
     def _next(self) -> Genome:
@@ -159,7 +159,7 @@ class OptunaRun:
     # -- taking in ----------------------------------------------------------------------------------------------
 
     def tell(self, results: Sequence[Result]) -> None:
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             for result in results:
                 self._tell(result)
 
@@ -294,7 +294,7 @@ class OptunaRun:
                     noted[key] = value
         for place, key, plain in state.get("optimizers", []):
             self.notes[place][f"{key}:0"] = pickle.dumps(_unplain(plain)).hex()
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             self._open(state.get("study", {}))
 
     def grow(self, space: Space, adapt: Callable[[Genome], Genome]) -> None:
@@ -306,7 +306,7 @@ class OptunaRun:
                 self.slots[place] = adapt(slot)
         self.waiting = {adapt(genome): places for genome, places in self.waiting.items()}
         self.notes = [{} for _ in self.slots]  # distributions and generations over the old space
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             self._open({})
 
 
@@ -465,22 +465,23 @@ def _bounded(violation: float) -> float:
     return min(violation, 1e9)  # models cannot take infinity
 
 
-def _import_optuna() -> Any:
+def import_optuna(what: str = "OptunaSampler") -> Any:
+    """Return the module `optuna`. Raises: ImportError saying that `what` needs it, if it is missing or too old."""
     try:
         optuna = import_module("optuna")
     except ImportError as error:
         raise ImportError(
-            "OptunaSampler needs Optuna, which is not installed. Try: pip install 'heuretic[optuna]'"
+            f"{what} needs Optuna, which is not installed. Try: pip install 'heuretic[optuna]'"
         ) from error
     if int(optuna.__version__.partition(".")[0]) < 5:
         raise ImportError(
-            f"OptunaSampler needs Optuna 5 or newer, got {optuna.__version__}. Try: pip install 'heuretic[optuna]'"
+            f"{what} needs Optuna 5 or newer, got {optuna.__version__}. Try: pip install 'heuretic[optuna]'"
         )
     return optuna
 
 
 @contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
+def quiet(optuna: Any) -> Iterator[None]:
     """Silence Optuna's log and its notes on experimental and old settings for as long as it works for us."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -49,7 +49,7 @@ def _kind(name: str, values: list[Any]) -> str:
 def _pandas_column(pandas: Any, name: str, values: list[Any]) -> Any:
     kind = _kind(name, values)
     if kind == "time":
-        return pandas.to_datetime(values, unit="s", utc=True)
+        return pandas.to_datetime([round(v * 1e6) for v in values], unit="us", utc=True)
     if kind == "category":
         return pandas.Categorical(values)
     if kind == "float":
