@@ -59,6 +59,23 @@ class Code:
                 file.write(content)
             os.replace(file.name, target)
 
+    def unpack(self) -> Path:
+        """Write the files to a folder for temporary files that is this user's own, and return it. Equal code shares one.
+
+        Raises: as `write`.
+        """
+        user = f"heuretic-{os.getuid()}" if hasattr(os, "getuid") else "heuretic"
+        top = Path(tempfile.gettempdir(), user)
+        top.mkdir(mode=0o700, exist_ok=True)
+        # A stranger may have made the folder first: what is imported must not be for others to write.
+        about = top.lstat()
+        is_own = not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
+        if top.is_symlink() or not is_own:
+            top = Path(tempfile.mkdtemp(prefix="heuretic-"))
+        folder = top / self.digest
+        self.write(folder)
+        return folder
+
 
 def collect(evaluate: Any, *programs: Any) -> Code:
     """Return the Python files that an evaluation consists of.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from heuretic.search import NSGA2, Algorithm, Genome, InfeasibleError, Limit, Pruner, Space
 from heuretic.search.limits import computed_costs, total_violation
@@ -92,7 +92,7 @@ def discover(
     seed: int = 0,
     store: str | Store | None = None,
     name: str | None = None,
-    engine: Literal["inline", "processes", "workers"] = "inline",
+    engine: str = "inline",
     workers: int | None = None,
     deterministic: bool = False,
     time_s: float | None = None,
@@ -135,7 +135,8 @@ def discover(
         name: Default: the name of the evaluation.
         engine: "inline"; or "processes" with `workers` processes (default: one per core); or "workers": through the store,
             `workers` processes here (0 for none) and every `heuretic worker` that joins from elsewhere. Run twice, the
-            second one stands by. But for "inline", `evaluate` must be importable, and a script must guard its main
+            second one stands by; or "ray" (also "ray://HOST:PORT", "ray:ADDRESS"): on a Ray cluster, by default as many
+            trials at a time as it has room for. But for "inline", `evaluate` must be importable, and a script must guard its main
             part with `if __name__ == "__main__":`.
         deterministic: Tell results in order of number, so that a given number of workers gives the same trials every
             time (a slow trial then holds the others up).
@@ -263,7 +264,7 @@ def discover(
                 return Study(opened, record.name, program=program, artifacts=place)
         else:
             run.restore()
-            running = _engine(engine, evaluator, run.report, workers, conditions)
+            running = _engine(engine, evaluator, run.report, workers, conditions, shown.note)
             run.go(running)
     except InfeasibleError as error:
         checks.explain(error, space)
@@ -284,7 +285,14 @@ def discover(
     return study
 
 
-def _engine(engine: str, evaluator: Evaluator, report: Report, workers: int | None, conditions: Conditions) -> Engine:
+def _engine(
+    engine: str,
+    evaluator: Evaluator,
+    report: Report,
+    workers: int | None,
+    conditions: Conditions,
+    note: Callable[[str], None],
+) -> Engine:
     """Return the engine of this name, whose workers belong to this process."""
     if engine == "inline":
         if conditions.timeout_s is not None or conditions.memory_mb is not None:
@@ -292,7 +300,13 @@ def _engine(engine: str, evaluator: Evaluator, report: Report, workers: int | No
         return Inline(evaluator, report)
     if engine == "processes":
         return Processes(evaluator, report, workers if workers is not None else _cores(), conditions)
-    raise ValueError(f"engine must be 'inline', 'processes' or 'workers', got {engine!r}")
+    if engine == "ray" or engine.startswith("ray:"):
+        from heuretic.study.engines.ray import Ray
+
+        return Ray(evaluator, report, workers, conditions, engine, note)
+    raise ValueError(
+        f"engine must be 'inline', 'processes', 'workers', 'ray', or 'ray://HOST:PORT' and the like, got {engine!r}"
+    )
 
 
 def _objectives(
