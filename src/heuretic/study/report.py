@@ -12,6 +12,7 @@ from typing import Any
 
 import heuretic
 from heuretic.study.report_curves import curves_section
+from heuretic.study.report_energy import energy_section
 from heuretic.study.report_figures import BEST, FRONT
 from heuretic.study.report_objectives import front_section
 from heuretic.study.report_page import Page, Reportable
@@ -37,6 +38,7 @@ def render(study: Reportable) -> str:
         ("lineage", "Lineage", "How the winner came about", page.lineage()),
         ("programs", "Programs", "The winner against the start", page.programs()),
         ("top", "Best trials", "Best trials", page.table()),
+        ("energy", "Energy", "Energy and emissions", energy_section(page)),
         ("failures", "Failures", "Failures", page.failures()),
         ("environment", "Environment", "Environment", page.environment()),
     ]
