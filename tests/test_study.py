@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import heuretic as hr
-from heuretic.study import EngineError, StoreError, Study, TrialRecord, open_store
-from objectives import SPACE, WIDE, Point, failing, killing, killing_once, met_while_running, noisy, score, size, slow
+from heuretic.study import StoreError, Study, TrialRecord, open_store
+from objectives import SPACE, WIDE, Point, failing, met_while_running, noisy, score, size, slow
 
 
 def genomes(study: Study) -> list[Any]:
@@ -246,46 +246,6 @@ def test_processes_give_the_same_trials_as_inline_when_deterministic() -> None:
         SPACE, noisy, trials=60, seed=2, algorithm=hr.Evolution(population=6, tournament=2), progress=False
     )
     assert genomes(alone) == genomes(inline)
-
-
-def test_a_worker_that_dies_costs_only_its_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    study = hr.discover(
-        SPACE, killing, trials=12, engine="processes", workers=2, algorithm=hr.RandomSearch(), progress=False
-    )
-    died = [t for t in study.trials if t.state == "failed"]
-    assert sum(study.counts.values()) == 12
-    assert {study.decode(t).act for t in died} == {"silu"}
-    assert all("SIGKILL" in (t.error or "") for t in died)
-    monkeypatch.setenv("TRACE", str(tmp_path))
-    study = hr.discover(SPACE, killing_once, trials=4, engine="processes", workers=1, progress=False)
-    assert study.counts == {"finished": 4}
-
-
-def test_what_an_evaluation_returns_need_not_be_picklable() -> None:
-    study = hr.discover(SPACE, returning_a_closure, trials=2, engine="processes", workers=1, progress=False)
-    assert study.counts == {"failed": 2}
-    assert all("must be a number, got function" in (t.error or "") for t in study.trials)
-
-
-def returning_a_closure(point: Point) -> Any:
-    return lambda: point
-
-
-def test_what_cannot_be_sent_to_workers_is_refused_with_advice() -> None:
-    with pytest.raises(EngineError, match="engine='inline'"):
-        hr.discover(SPACE, lambda p: 1.0, engine="processes", workers=1, progress=False)
-
-
-def test_a_script_without_main_guard_gets_advice(tmp_path: Path) -> None:
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        "import heuretic as hr\n"
-        "def evaluate(p): return p['x']\n"
-        "hr.discover({'x': hr.number(0.0, 1.0)}, evaluate, trials=3, engine='processes', workers=1, progress=False)\n"
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0
-    assert "__main__" in done.stderr
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
