@@ -15,6 +15,7 @@ from rich.table import Table
 
 from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
+from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.files import UsageError, load_module, load_object
 from heuretic.cli.study import DEFAULT_STORE, study_app
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
 app.command()(compare)
+app.command()(carbon)
 app.command()(worker)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]

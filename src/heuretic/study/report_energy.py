@@ -51,7 +51,7 @@ def energy_section(page: Page) -> str:
         + wide.format(
             "What would save",
             '<thead><tr><th scope="col">Practice</th><th scope="col" class="n">Factor</th>'
-            '<th scope="col" class="n">Energy saved</th><th scope="col" class="n">CO2e saved</th></tr></thead>'
+            '<th scope="col" class="n">Energy</th><th scope="col" class="n">CO2e</th></tr></thead>'
             f"<tbody>{practices}</tbody>",
         )
         + f'<ul>{how}</ul><p class="soft">All four: {esc(combined_text(shown))}. Factors and their sources: '
