@@ -32,6 +32,7 @@ from heuretic.study.store import StoreError, open_store
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
 from objective import value  # noqa: E402
+
 from postgres import Server  # noqa: E402
 
 DRIVER = """

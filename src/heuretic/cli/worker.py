@@ -27,7 +27,7 @@ def worker(
             help="The store, such as postgresql://user@host/database; a password is better kept in PGPASSWORD or ~/.pgpass.",
         ),
     ],
-    name: Annotated[str | None, typer.Argument(help="The study; may be left out if only one is shared.")] = None,
+    name: Annotated[str | None, typer.Option(help="The study; may be left out if only one is shared.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate, side by side.")] = 1,
     folder: Annotated[Path, typer.Option(help="Where the code of the study lies on this machine.")] = Path("."),
     code: Annotated[

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from heuretic.study.artifact_places import ArtifactError
 from heuretic.study.artifacts import Artifacts
-from heuretic.study.discovery import discover
 from heuretic.study.conditions import Retry
+from heuretic.study.discovery import discover
 from heuretic.study.energy import Energy
 from heuretic.study.engines import EngineError
 from heuretic.study.loop import Prune

@@ -36,8 +36,8 @@ class Worker:
 
     #: Seconds that an exchange with the database may take: so much work is fetched ahead for each slot, up to so many tickets.
     AHEAD_S, AHEAD = 0.02, 8
-    #: Seconds between looks at an empty queue: at first, and at most.
-    SOON_S, LATE_S = 0.005, 0.25
+    #: Seconds between looks at an empty queue: at first, and at most; between reports of steps.
+    SOON_S, LATE_S, STEPS_S = 0.005, 0.25, 0.1
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class Worker:
 
         Told "soon", it finishes what is being evaluated; "now", it leaves that to others.
         """
-        why, pause_s, told, last = "", self.SOON_S, -math.inf, time.monotonic()
+        why, told, last = "", -math.inf, time.monotonic()
+        look_at, pause_s, steps_at = 0.0, self.SOON_S, 0.0
         done: list[Outcome] = []
         try:
             while True:
@@ -91,23 +92,22 @@ class Worker:
                     slots = 0 if why else self._engine.workers
                     self._queue.alive(self.name, self._retry.silent_s, slots, list(self._held))
                 want = 0 if why else self._capacity() - len(self._held)
-                if want > 0 or done or self._steps:
-                    steps, self._steps = self._steps, []
+                if done or (want > 0 and now >= look_at) or (self._steps and now >= steps_at):
+                    steps, self._steps, steps_at = self._steps, [], now + self.STEPS_S
                     answer = self._queue.exchange(self.name, self._retry.silent_s, done, steps, want, list(self._held))
-                    done = []
                     self._stop.update(answer.stop)
                     for claim in answer.claims:
                         self._begin(claim.ticket, claim.attempts)
                     if answer.stopped and not answer.leader:
                         why = why or answer.stopped
-                    if answer.claims:
-                        pause_s = self.SOON_S
+                    pause_s = self.SOON_S if done or answer.claims else min(pause_s * 1.5, self.LATE_S)
+                    look_at = now + pause_s * random.uniform(0.7, 1.0)
+                    done = []
                     if self._held:
                         last = now
                     elif now - last > self._idle_s:
                         why = why or "idle"
-                done = [self._finished(outcome) for outcome in self._engine.wait(pause_s * random.uniform(0.7, 1.0))]
-                pause_s = self.SOON_S if done else min(pause_s * 1.5, self.LATE_S)
+                done = [self._finished(outcome) for outcome in self._engine.wait(pause_s)]
         finally:
             self._leave()
 

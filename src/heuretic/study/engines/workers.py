@@ -32,8 +32,9 @@ class Workers:
 
     #: Seconds by which the queue is filled ahead, so that no worker waits for the leader; and by how many evaluations a slot at most.
     AHEAD_S, AHEAD = 0.1, 8
-    #: Seconds between looks at the queue: after an outcome, and at most; between counts of the workers.
-    SOON_S, LATE_S, COUNT_S = 0.002, 0.1, 0.5
+    #: Seconds between looks at the queue: after an outcome, and at most; between counts of the workers; between
+    #: looks at what running trials report.
+    SOON_S, LATE_S, COUNT_S, STEPS_S = 0.002, 0.1, 0.5, 0.1
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Workers:
         self._slots = 0
         self._mean_s: float | None = None
         self._renewed = self._counted = -math.inf
+        self._steps_at = 0.0
         self._pause_s = self.SOON_S
         self._alone_since: float | None = time.monotonic()
         self._stopping = threading.Event()
@@ -127,7 +129,9 @@ class Workers:
         now = time.monotonic()
         self._alone_since = self._alone_since or now
         if now - self._alone_since > 10:
-            self._note(f"No worker is alive. Start some: heuretic worker {self._queue.store.url} {self._queue.study}")
+            self._note(
+                f"No worker is alive. Start some: heuretic worker {self._queue.store.url} --name {self._queue.study}"
+            )
             self._alone_since = math.inf
 
     def submit(self, ticket: Ticket) -> None:
@@ -163,8 +167,10 @@ class Workers:
             self._queue.recover(self._conditions.retry)
 
     def _pass_on_steps(self) -> None:
-        if not self._terms.get("prunes"):
+        now = time.monotonic()
+        if not self._terms.get("prunes") or now < self._steps_at:
             return
+        self._steps_at = now + self.STEPS_S
         ends = {number for number, step, metrics in self._queue.steps() if self._report(number, step, dict(metrics))}
         if ends:
             self._queue.stop(ends)
