@@ -116,6 +116,12 @@ def die(trial: hr.Trial) -> NoReturn:
     os._exit(7)
 
 
+def crash(trial: hr.Trial) -> NoReturn:
+    """Read where nothing is."""
+    ctypes.string_at(0)
+    raise AssertionError
+
+
 def die_twice(trial: hr.Trial) -> float:
     """Be killed twice."""
     trace("died twice", time.time())

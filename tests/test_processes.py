@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -80,10 +81,13 @@ def test_what_takes_too_long_is_ended_with_all_it_started_and_the_study_goes_on(
         "hang": "failed", "hang_deaf": "failed", "end_politely": "failed", "fine": "finished"
     }  # fmt: skip
     for name in ("hang", "hang_deaf", "end_politely"):
-        assert trials[name].error == "TimedOut: the evaluation took more than 1.5 s (timeout_s)"
+        last = (trials[name].error or "").splitlines()[-1]
+        assert last == "TimedOut: the evaluation took more than 1.5 s (timeout_s)"
         assert trials[name].attempts == 1
         assert trials[name].seconds >= 1.5
         assert trials[name].started > study.record.created
+    assert re.search(r'misbehaving.py", line \d+ in hang\n', trials["hang"].error or "")
+    assert "trial.py" not in (trials["hang"].error or "")
     assert trials["hang"].steps == ((0, {"value": 1.5}),)
     assert len(traced("children")) == 3
     assert wait_until(no_child_is_left)
@@ -155,6 +159,15 @@ def test_of_two_workers_one_that_is_killed_costs_only_its_trial() -> None:
     assert sum(study.counts.values()) == 12
     assert {study.decode(t).act for t in died} == {"silu"}
     assert all("killed by SIGKILL" in (t.error or "") for t in died)
+
+
+@linux
+def test_a_crash_in_native_code_tells_where_it_was() -> None:
+    [trial] = study_of("crash", retry=2).trials
+    assert re.search(r'misbehaving.py", line \d+ in crash\n', trial.error or "")
+    assert (trial.error or "").endswith(
+        "ProcessDied: the evaluation ended its process 2 times (last: killed by SIGSEGV)"
+    )
 
 
 def test_attempts_wait_longer_each_time_and_hold_nobody_up() -> None:

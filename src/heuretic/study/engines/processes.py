@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import heapq
 import math
 import multiprocessing
@@ -22,6 +23,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from heuretic.search import Space
+from heuretic.study import trial
 from heuretic.study.conditions import Conditions
 from heuretic.study.engines import EngineError, Report, process_tree
 from heuretic.study.environment import environment_facts
@@ -33,8 +35,9 @@ class Processes:
 
     A worker that dies in a trial (killed, out of memory, crashed) is replaced, and the trial is tried again as
     `conditions.retry` says. An evaluation that takes more time or memory than `conditions` allows is ended with its
-    process and all that this has started: with SIGTERM for time, a second later and for memory with SIGKILL. Each worker
-    gets its share of the cores for numerical threads unless OMP_NUM_THREADS is set.
+    process and all that this has started: with SIGTERM for time, a second later and for memory with SIGKILL. On Linux
+    the error then says where in Python it was, unless it dealt with SIGTERM itself; and so it does after a crash. Each
+    worker gets its share of the cores for numerical threads unless OMP_NUM_THREADS is set.
     """
 
     #: Seconds between looks at the workers' memory, and from SIGTERM to SIGKILL.
@@ -100,10 +103,10 @@ class Processes:
     def close(self) -> None:
         atexit.unregister(self.close)
         for worker in self._pool:
-            worker.pipe.close()
             worker.end()
         for worker in self._pool:
             worker.process.join(5)
+            worker.close()
         self._pool.clear()
 
     # -- workers ----------------------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ class Processes:
 
     def _begin(self, worker: _Worker, ticket: Ticket, now: float) -> None:
         # The worker does nothing but wait for this, so its evaluation begins now.
-        worker.ticket, worker.began, worker.clock, worker.steps = ticket, time.time(), now, []
+        worker.begin(ticket, now)
         if self._conditions.timeout_s is not None:
             worker.deadline = now + self._conditions.timeout_s
         for space in self._evaluator.spaces[worker.spaces :]:
@@ -196,7 +199,9 @@ class Processes:
             worker.spaces = len(self._evaluator.spaces)
             self._send(worker, self._evaluator)
         elif kind == "ready":
-            worker.ready, worker.facts, self._stillborn = True, content, 0
+            worker.ready, self._stillborn = True, 0
+            worker.facts, last_words = content
+            worker.listen(last_words)
             self._weigh(worker, fresh=True)
         elif kind == "broken":
             raise EngineError(
@@ -252,8 +257,8 @@ class Processes:
         """End a worker, with all that it has started, and hire another. Return how it ended."""
         self._pool.remove(worker)
         worker.end()
-        worker.pipe.close()
         worker.process.join(5)
+        worker.close()
         self._hire()
         return _cause(worker.process.exitcode)
 
@@ -291,8 +296,8 @@ class Processes:
         assert worker.ticket is not None
         facts, worker.facts = worker.facts, {}
         return Outcome(
-            worker.ticket.number, worker.began, time.monotonic() - worker.clock, error=error, steps=worker.steps,
-            facts=facts, worker=worker.name, attempts=attempts,
+            worker.ticket.number, worker.began, time.monotonic() - worker.clock, error=worker.last_words + error,
+            steps=worker.steps, facts=facts, worker=worker.name, attempts=attempts,
         )  # fmt: skip
 
 
@@ -304,7 +309,7 @@ class _Worker:
         ticket: What it evaluates, began and clock: since when, as Unix time and on the monotonic clock; steps: what it has
             reported; deadline: when to end it, on the monotonic clock.
         verdict: Why it is being ended. idle_mb: What it held when it had nothing to do, weighed: when that was.
-        facts: About its environment, not yet told.
+        facts: About its environment, not yet told. last_words: Of one that has ended: where it was in the evaluation.
     """
 
     def __init__(self, process: Any, pipe: Connection, name: str) -> None:
@@ -316,7 +321,32 @@ class _Worker:
         self.verdict: str | None = None
         self.idle_mb, self.weighed = 0.0, 0.0
         self.facts: dict[str, str] = {}
+        self.last_words = ""
         self._family: list[process_tree.Member] = []
+        self._words: int | None = None  # a file
+        self._heard = 0
+
+    def begin(self, ticket: Ticket, now: float) -> None:
+        """Note that an evaluation begins."""
+        self.ticket, self.began, self.clock, self.steps = ticket, time.time(), now, []
+        if self._words is not None:
+            self._heard = os.fstat(self._words).st_size  # processes that the last one has forked may have written
+
+    def listen(self, descriptor: int | None) -> None:
+        """Open the file, without a name, in which the process leaves its last words."""
+        if descriptor is not None:
+            with suppress(OSError):
+                self._words = os.open(f"/proc/{self.pid}/fd/{descriptor}", os.O_RDONLY)
+
+    def close(self) -> None:
+        """Let go of a process that has ended; read its last words."""
+        self.pipe.close()
+        if self._words is not None:
+            lines = os.pread(self._words, 8000, self._heard).decode(errors="replace").splitlines()
+            own = next((i for i, line in enumerate(lines) if trial.__file__ in line), len(lines))  # and what called it
+            self.last_words = "".join(f"{line}\n" for line in lines[:own] if line)
+            os.close(self._words)
+            self._words = None
 
     def end(self, number: int = process_tree.KILL) -> None:
         """Send a signal to the process and to all it has started, now or when this was first called."""
@@ -380,6 +410,7 @@ def _work(pipe: Connection, name: str) -> None:
         with suppress(OSError):
             pipe.send(("broken", traceback.format_exc()))
         return
+    last_words = _leave_last_words()
     process, home, has_output = os.getpid(), os.getcwd(), _has_output()
     told = environment_facts()
     reporting = threading.Lock()
@@ -392,7 +423,7 @@ def _work(pipe: Connection, name: str) -> None:
             return pipe.recv()
 
     try:
-        pipe.send(("ready", told))
+        pipe.send(("ready", (told, last_words)))
         while True:
             message = pipe.recv()
             if not isinstance(message, Ticket):
@@ -420,6 +451,16 @@ def _work(pipe: Connection, name: str) -> None:
                 return
     except (EOFError, OSError):
         return  # the parent is gone
+
+
+def _leave_last_words() -> int | None:
+    """Have the stack of Python written when this process crashes or gets SIGTERM; return the file, which has no name."""
+    if sys.platform != "linux":
+        return None
+    file = os.memfd_create("last words")
+    faulthandler.enable(file, all_threads=False)
+    faulthandler.register(signal.SIGTERM, file, all_threads=False, chain=True)
+    return file
 
 
 def _pickled(kind: str, outcome: Outcome) -> memoryview:
