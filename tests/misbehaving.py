@@ -228,6 +228,19 @@ def dispatch(program: Mapping[str, Any], trial: hr.Trial) -> Any:
     return evaluate(trial)
 
 
+class SlowToLoad:
+    """An evaluation that takes two seconds to get ready in a worker, and none to evaluate."""
+
+    def __setstate__(self, state: object) -> None:
+        time.sleep(2.0)
+
+    def __getstate__(self) -> object:
+        return "something"
+
+    def __call__(self, program: object) -> float:
+        return 1.0
+
+
 def meet_what_is_local(trial: hr.Trial) -> float:
     """Meet a choice that cannot be sent."""
 

@@ -65,13 +65,15 @@ def used_mb(pid: int, at_most: float) -> float:
 
 
 def send(group: int, members: list[Member], number: int) -> None:
-    """Send a signal to a process group, and to those of the processes that are still there."""
-    if hasattr(os, "killpg"):
+    """Send a signal once to each process of a group, and to those of `members` that are still there and not in it."""
+    grouped = hasattr(os, "killpg")
+    if grouped:
         with suppress(OSError):  # nobody is left, or the group was not made yet
             os.killpg(group, number)
     for member in members:
-        if sys.platform != "linux" or _began(member.pid) == member.began:
-            with suppress(OSError):
+        with suppress(OSError):
+            is_same = sys.platform != "linux" or _began(member.pid) == member.began
+            if is_same and not (grouped and os.getpgid(member.pid) == group):
                 os.kill(member.pid, number)
 
 
