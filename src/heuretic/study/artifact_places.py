@@ -7,10 +7,11 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
+T = TypeVar("T")
 #: The folder of files that are being written.
 INCOMING = "incoming"
 #: Content that was saved longer ago than this is made young when it is saved again.
@@ -162,16 +163,33 @@ class Target:
         return f"{self._root}/{key}"
 
     def create(self, key: str) -> contextlib.AbstractContextManager[Any]:
-        self._fs.makedirs(self._path(key).rpartition("/")[0], exist_ok=True)
-        return self._fs.open(self._path(key), "wb")
+        path = self._path(key)
+        return self._within_folder(path, lambda: self._fs.open(path, "wb"))
+
+    def _within_folder(self, path: str, action: Callable[[], T]) -> T:
+        """Make the folder of a path where one is missed: asked to beforehand, object stores would make buckets."""
+        try:
+            return action()
+        except FileNotFoundError:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            return action()
 
     def move(self, key: str, to: str) -> None:
-        self._fs.makedirs(self._path(to).rpartition("/")[0], exist_ok=True)
+        path, target = self._path(key), self._path(to)
         try:
-            self._fs.mv(self._path(key), self._path(to))
+            self._within_folder(target, lambda: self._rename(path, target))
         except OSError:  # some refuse to rename onto a file: another process was faster with the same content
-            if not self._fs.exists(self._path(to)):
+            if not self._fs.exists(target):
                 raise
+
+    def _rename(self, path: str, to: str) -> None:
+        from fsspec import AbstractFileSystem
+
+        if type(self._fs).mv is AbstractFileSystem.mv:  # copies too, but takes paths for patterns
+            self._fs.cp_file(path, to)
+            self._fs.rm_file(path)
+        else:
+            self._fs.mv(path, to)
 
     def renew(self, key: str, size: int) -> bool:
         path = self._path(key)
@@ -181,9 +199,8 @@ class Target:
             if self._age(path) > _RENEW_S:
                 # There is no touching in most targets: a copy, made there, is young.
                 young = self._path(f"{INCOMING}/{uuid.uuid4().hex}")
-                self._fs.makedirs(young.rpartition("/")[0], exist_ok=True)
-                self._fs.cp_file(path, young)
-                self._fs.mv(young, path)
+                self._within_folder(young, lambda: self._fs.cp_file(path, young))
+                self._rename(young, path)
         except FileNotFoundError:
             return False
         return True
