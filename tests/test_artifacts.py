@@ -493,6 +493,13 @@ def test_a_study_without_a_place_says_so(tmp_path: Path) -> None:
     assert study.open(0, "common.bin").read() == bytes(1000)
 
 
+def test_trials_learnt_from_do_not_refer_to_files_of_another_study(tmp_path: Path) -> None:
+    first = hr.discover(SPACE, saving, trials=2, progress=False, artifacts=str(tmp_path / "files"))
+    later = hr.discover(SPACE, saving, trials=1, progress=False, warm_start=first)
+    assert first.files(0)
+    assert [later.files(-1), later.files(-2)] == [{}, {}]
+
+
 # -- the command line -----------------------------------------------------------------------------------------------
 
 

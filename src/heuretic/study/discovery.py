@@ -439,7 +439,7 @@ def _earlier(
                 replace(
                     record, genome=genome, values=values, score=scores[0],
                     scores=scores if len(scores) > 1 else (), violation=total_violation(limits, {**values, **record.costs}),
-                    parents=(), origin="warm start", worker=f"study {study.name}", space=0, steps=(), environment=0,
+                    parents=(), origin="warm start", worker=f"study {study.name}", space=0, steps=(), environment=0, artifacts=(),
                 )
             )  # fmt: skip
     found.sort(key=lambda record: record.result.rank)  # the best last: algorithms that forget forget the oldest
