@@ -69,7 +69,8 @@ def test_every_file_and_command_that_the_documents_name_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "distribution", ["plotly", "rich", "sqlalchemy", "typer", "torch", "pyarrow", "hypothesis", "numpy", "optuna"]
+    "distribution",
+    ["plotly", "rich", "sqlalchemy", "typer", "torch", "pyarrow", "hypothesis", "numpy", "optuna", "fsspec"],
 )
 def test_every_dependency_is_explained(distribution: str) -> None:
     declared = (ROOT / "pyproject.toml").read_text()
