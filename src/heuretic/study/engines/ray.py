@@ -71,10 +71,7 @@ class Ray:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be >= 1 or None, got {workers}")
         if _loading:
-            raise EngineError(
-                "discover was called while a worker imported this script. Put the main part of the script under "
-                "'if __name__ == \"__main__\":'"
-            )
+            raise EngineError("discover was called while a worker imported this script")
         self._ray: Any = _library()
         self._evaluator, self._report, self._conditions, self._note = evaluator, report, conditions, note
         self._wanted = workers
@@ -511,7 +508,13 @@ class _Worker:
             self._sent = environment_facts()
             self._first: tuple[str, Any] = ("ready", (node, self._sent))
         except BaseException:
-            self._first = ("broken", traceback.format_exc(limit=-12)[-8000:])
+            told = traceback.format_exc(limit=-12)[-8000:]
+            if needs_main:
+                told += (
+                    "Workers import the script: put its main part under 'if __name__ == \"__main__\":', "
+                    "or define evaluate in a module"
+                )
+            self._first = ("broken", told)
             return
         finally:
             _loading = False
