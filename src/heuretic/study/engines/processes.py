@@ -391,9 +391,9 @@ def _interrupts_held() -> Iterator[None]:
 def _work(pipe: Connection, name: str) -> None:
     """Run in a worker process: evaluate tickets until the pipe closes. Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setsid"):
+    if hasattr(os, "setpgid"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        os.setsid()  # so that it can be ended together with what evaluations start
+        os.setpgid(0, 0)  # to be ended with what evaluations start; a session of its own would be scheduled apart
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")  # when the machine is short of memory, Linux ends a worker and not the study
     threading.Thread(target=_end_with_parent, daemon=True).start()
