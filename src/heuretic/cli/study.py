@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heuretic.cli.files import UsageError
+from heuretic.cli.interop import read_from, write_to
 from heuretic.study import Study, TrialRecord, open_study
 from heuretic.study.store import Store as OpenStore
 from heuretic.study.store import open_store
@@ -82,17 +83,43 @@ def report(
 @study_app.command()
 def export(
     name: Name = None, store: Store = DEFAULT_STORE,
-    kind: Annotated[Literal["csv", "parquet", "json"], typer.Option("--format", help="Kind of file.")] = "csv",
-    out: Annotated[Path | None, typer.Option(help="Default: NAME.FORMAT")] = None,
+    kind: Annotated[
+        Literal["csv", "parquet", "json", "optuna", "mlflow", "tensorboard"], typer.Option("--format", help="File or tool.")
+    ] = "csv",
+    out: Annotated[
+        str | None,
+        typer.Option(help="A file, a URL (optuna, mlflow) or a folder (tensorboard). Default: NAME.FORMAT, "
+                     "sqlite:///TOOL.db, or runs"),
+    ] = None,
 ) -> None:  # fmt: skip
-    """Write all trials to a file, one row each."""
+    """Write all trials to a file, one row each, or into another tool; what is there already is not written again."""
     from heuretic.study.export import export as write
 
     study = open_study(_open(store), name)
+    if kind in ("optuna", "mlflow", "tensorboard"):
+        print(write_to(study, kind, out))
+        return
     try:
         print(write(study, out or _file(study, kind), kind))
     except ImportError as error:
         raise UsageError(str(error)) from None
+
+
+@study_app.command("import")
+def import_study(
+    url: Annotated[str, typer.Argument(help="Where the study is, such as sqlite:///optuna.db")],
+    tool: Annotated[Literal["optuna"], typer.Option("--from", help="What wrote it.")] = "optuna",
+    name: Annotated[str | None, typer.Option(help="Its name there; may be left out if there is only one.")] = None,
+    as_name: Annotated[str | None, typer.Option("--as", help="Its name here. Default: the same.")] = None,
+    seed: Annotated[int, typer.Option(help="For going on with it.")] = 0, store: Store = DEFAULT_STORE,
+) -> None:  # fmt: skip
+    """Take a study of another tool into the store."""
+    study, notes = read_from(url, name, open_store(store), as_name, seed)
+    for note in notes:
+        Console(stderr=True).print(note, markup=False, highlight=False, soft_wrap=True)
+    print(
+        f"{study.name}: {', '.join(f'{count} {state}' for state, count in study.counts.items())} in {study.store.url}"
+    )
 
 
 def _file(study: Study, kind: str) -> Path:

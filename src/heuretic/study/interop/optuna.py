@@ -94,7 +94,9 @@ def from_optuna(
         from heuretic.search.auto import Auto  # imports numpy
 
         algorithm = Auto() if len(reader.objectives) == 1 else NSGA2()
-    search = algorithm.start(reader.spaces[-1], seed)
+    search: Any = algorithm.start(reader.spaces[-1], seed)
+    if hasattr(search, "asked"):  # as if it had asked for these trials: it need not begin with random ones
+        search.asked = len(records)
     for record in counted(records, "learning", len(records), progress):
         search.tell([replace(record, genome=reader.whole(record)).result])
 
@@ -376,13 +378,13 @@ def _limits(trials: Sequence[FrozenTrial]) -> tuple[Limit, ...]:
 
 def _parameters(trials: Sequence[FrozenTrial]) -> dict[str, Parameter]:
     """Return all parameters that any trial has, in the order in which they are first met."""
-    distributions: dict[str, dict[Any, None]] = {}
+    distributions: dict[str, dict[str, Any]] = {}  # by what they say, as those of objects have no hash
     values: dict[str, list[Any]] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
-            distributions.setdefault(name, {})[distribution] = None
+            distributions.setdefault(name, {}).setdefault(repr(distribution), distribution)
             values.setdefault(name, []).append(trial.params[name])
-    return {name: parameter(name, ways, values[name]) for name, ways in distributions.items()}
+    return {name: parameter(name, ways.values(), values[name]) for name, ways in distributions.items()}
 
 
 def _own_values(trial: FrozenTrial) -> list[float]:
