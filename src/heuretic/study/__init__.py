@@ -17,13 +17,21 @@ from heuretic.study.trial import Pruned, Trial, trial_seed
 
 if TYPE_CHECKING:
     from heuretic.study.comparison import AlgorithmComparison, compare, open_comparison
+    from heuretic.study.interop.mlflow import to_mlflow
+    from heuretic.study.interop.optuna import from_optuna, to_optuna
+    from heuretic.study.interop.tensorboard import to_tensorboard
 
-#: Where the names live that are imported when first used, as they need numpy.
-_LATER = {"AlgorithmComparison": "comparison", "compare": "comparison", "open_comparison": "comparison"}
+#: Where the names live that are imported when first used, as they need numpy or other tools.
+_LATER = {
+    "AlgorithmComparison": "comparison", "compare": "comparison", "open_comparison": "comparison",
+    "from_optuna": "interop.optuna", "to_optuna": "interop.optuna", "to_mlflow": "interop.mlflow",
+    "to_tensorboard": "interop.tensorboard",
+}  # fmt: skip
 
 __all__ = [
     "AlgorithmComparison", "Artifact", "ArtifactError", "Artifacts", "Conflict", "Energy", "EngineError", "Memory", "Objective", "Prune", "Pruned", "Retry", "Store", "StoreError", "Study", "StudyRecord", "Trial",
-    "TrialRecord", "Winner", "compare", "discover", "open_comparison", "open_store", "open_study", "trial_seed",
+    "TrialRecord", "Winner", "compare", "discover", "from_optuna", "open_comparison", "open_store", "open_study", "to_mlflow",
+    "to_optuna", "to_tensorboard", "trial_seed",
 ]  # fmt: skip
 
 
