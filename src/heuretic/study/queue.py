@@ -48,12 +48,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker gets for what it told: new tickets, which of its trials shall end, how the study stands."""
+    """What a worker gets for what it told: new tickets, which of its trials shall end, and why the study is over, if it is."""
 
     claims: Sequence[Claim]
     stop: Collection[int]
-    leader: str
-    stopped: str
+    over: str
 
 
 class Queue:
@@ -244,8 +243,10 @@ class Queue:
             if running and said:
                 query = sa.select(tickets.c.number).where(self._mine, tickets.c.worker == worker, tickets.c.stop)
                 stop = list(connection.execute(query).scalars().all())
+            if claims or want <= 0:
+                return Answer(claims, stop, "")
             standing = connection.execute(self._standing).one()
-            return Answer(claims, stop, standing.leader, standing.stopped)
+            return Answer(claims, stop, "" if standing.leader else standing.stopped)
 
         return self.store.transact(work)
 

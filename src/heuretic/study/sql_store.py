@@ -42,6 +42,8 @@ from heuretic.study.trial import Ticket
 
 T = TypeVar("T")
 _POSTGRESQL = ("postgresql", "postgres")
+#: Where the tables are in a PostgreSQL database.
+_SCHEMA_NAME = "heuretic"
 
 
 class SqlStore:
@@ -93,10 +95,11 @@ class SqlStore:
 
     def _postgresql(self, url: sa.URL) -> sa.Engine:
         try:
-            return sa.create_engine(
-                url.set(drivername="postgresql+psycopg"), poolclass=sa.pool.NullPool,
-                connect_args={"connect_timeout": 10, "application_name": "heuretic"} | dict(url.query),
-            )  # fmt: skip
+            # Tables in a schema of our own: names like "studies" are common, Optuna's tables have them too.
+            options = f"{url.query.get('options', '')} -csearch_path={_SCHEMA_NAME}".strip()
+            defaults = {"connect_timeout": "10", "application_name": "heuretic"}
+            query = {**defaults, **url.query, "options": options}
+            return sa.create_engine(url.set(drivername="postgresql+psycopg", query=query), poolclass=sa.pool.NullPool)
         except ImportError as error:
             raise StoreError("a PostgreSQL store needs psycopg. Try: pip install 'heuretic[postgres]'") from error
 
@@ -123,7 +126,16 @@ class SqlStore:
             self.dialect == "postgresql"
         ):  # of several processes that find it empty or old, one works and the others wait
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7236846)")
-        if not sa.inspect(connection).has_table("heuretic_schema"):
+        look = sa.inspect(connection)
+        if not look.has_table("heuretic_schema"):
+            foreign = sorted(set(look.get_table_names()) & set(metadata.tables))
+            if foreign:
+                raise StoreError(
+                    f"{self.url} must be empty or a store of heuretic, got tables of another program ({', '.join(foreign)}). "
+                    f"Give another place; a study of Optuna is read by heuretic study import"
+                )
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA_NAME}")
             metadata.create_all(connection)
             connection.execute(schema.insert().values(version=SCHEMA))
         version = connection.execute(sa.select(schema.c.version)).scalar()
@@ -140,12 +152,17 @@ class SqlStore:
     def transact(self, work: Callable[[sa.Connection], T], write: bool = True) -> T:
         """Return what `work` returns, done in one transaction; done again if the connection is lost on the way.
 
+        Args:
+            write: False for work of one statement, which changes nothing.
+
         Raises: StoreError if the database cannot be reached or written; nothing is written then.
         """
         gives_up, pause_s = 0.0, 0.05
         while True:
             try:
                 connection = self._connection.execution_options(begin="IMMEDIATE" if write else "DEFERRED")
+                if self.dialect == "postgresql":  # a single statement needs no transaction: two messages instead of six
+                    connection.connection.dbapi_connection.autocommit = not write  # type: ignore[union-attr]
                 with connection.begin():
                     return work(connection)
             except IntegrityError:
@@ -290,7 +307,7 @@ class SqlStore:
                 )
             if rows:
                 connection.execute(_INSERT, rows)
-                connection.execute(_SETTLE, [{"key": key, "n": trial.number} for trial in trials])
+                connection.execute(_SETTLE, {"key": key, "numbers": [trial.number for trial in trials]})
             if tickets:
                 connection.execute(_PROPOSE, [_ticket_row(key, ticket) for ticket in tickets])
 
@@ -379,7 +396,9 @@ def _without_password(url: str) -> str:
 
 
 _INSERT = trials.insert()
-_SETTLE = tickets.delete().where(tickets.c.study_id == sa.bindparam("key"), tickets.c.number == sa.bindparam("n"))
+_SETTLE = tickets.delete().where(
+    tickets.c.study_id == sa.bindparam("key"), tickets.c.number.in_(sa.bindparam("numbers", expanding=True))
+)
 _PROPOSE = tickets.insert()
 _ADVANCE = (
     runs.update()

@@ -73,8 +73,9 @@ class Worker:
 
         Told "soon", it finishes what is being evaluated; "now", it leaves that to others.
         """
-        why, told, last = "", -math.inf, time.monotonic()
-        look_at, pause_s, steps_at = 0.0, self.SOON_S, 0.0
+        why, beat, last = "", -math.inf, time.monotonic()
+        look_at = steps_at = told_at = 0.0
+        pause_s = self.SOON_S
         done: list[Outcome] = []
         try:
             while True:
@@ -87,27 +88,32 @@ class Worker:
                 if why and not self._held and not done:
                     return why
                 now = time.monotonic()
-                if now - told > self._retry.silent_s / 4:
-                    told = now
+                if now - beat > self._retry.silent_s / 4:
+                    beat = now
                     slots = 0 if why else self._engine.workers
                     self._queue.alive(self.name, self._retry.silent_s, slots, list(self._held))
                 want = 0 if why else self._capacity() - len(self._held)
-                if done or (want > 0 and now >= look_at) or (self._steps and now >= steps_at):
+                busy = len(self._held) >= self._engine.workers  # then outcomes may wait for others
+                if (
+                    (done and not (busy and now < told_at + self.AHEAD_S))
+                    or (not done and want > 0 and now >= look_at)
+                    or (self._steps and now >= steps_at)
+                ):
+                    told_at = now
                     steps, self._steps, steps_at = self._steps, [], now + self.STEPS_S
                     answer = self._queue.exchange(self.name, self._retry.silent_s, done, steps, want, list(self._held))
                     self._stop.update(answer.stop)
                     for claim in answer.claims:
                         self._begin(claim.ticket, claim.attempts)
-                    if answer.stopped and not answer.leader:
-                        why = why or answer.stopped
+                    why = why or answer.over
                     pause_s = self.SOON_S if done or answer.claims else min(pause_s * 1.5, self.LATE_S)
-                    look_at = now + pause_s * random.uniform(0.7, 1.0)
-                    done = []
+                    look_at, done = now + pause_s * random.uniform(0.7, 1.0), []
                     if self._held:
                         last = now
                     elif now - last > self._idle_s:
                         why = why or "idle"
-                done = [self._finished(outcome) for outcome in self._engine.wait(pause_s)]
+                waited = self.SOON_S if done else pause_s
+                done.extend(self._finished(outcome) for outcome in self._engine.wait(waited))
         finally:
             self._leave()
 
