@@ -394,11 +394,12 @@ class TestScripts:
         store = f"sqlite:///{project}/s.db"
         until(lambda: len(list((project / "begun").iterdir())) == 2)
         time.sleep(1.0)  # some trials end
-        family = psutil.Process(first.pid).children(recursive=True)
+        servers = [each.pid for each in psutil.Process(first.pid).children() if each.name() in ("raylet", "gcs_server")]
         first.kill()
         first.communicate()
-        assert len(family) > 3  # the processes of a cluster
-        until(lambda: all(is_gone(each.pid) for each in family))
+        assert len(servers) == 2
+        workers = [int(each.name) for each in (project / "begun").iterdir()]
+        until(lambda: all(is_gone(pid) for pid in (*servers, *workers)))
         before = {t.number: t for t in hr.open_study(store).trials}
         second = self.start(project, 0.0, cluster.address)
         out, err = second.communicate(timeout=120)

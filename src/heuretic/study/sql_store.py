@@ -369,9 +369,10 @@ class SqlStore:
 
     def top(self, name: str, count: int) -> list[TrialRecord]:
         rank = (trials.c.violation, trials.c.score.desc(), trials.c.number)
+        own = trials.c.number + 0 >= 0  # as a sum, so that SQLite does not take the index of numbers and then sort
         query = (
             sa.select(trials)
-            .where(trials.c.study_id == self.id(name), trials.c.score.is_not(None), trials.c.number >= 0)
+            .where(trials.c.study_id == self.id(name), trials.c.score.is_not(None), own)
             .order_by(*rank)
             .limit(count)
         )
