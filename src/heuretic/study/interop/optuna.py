@@ -123,7 +123,9 @@ def from_optuna(
         "search": search.state(), "next": max((r.number for r in records), default=-1) + 1, "reused": 0, "waiting": [],
         "equivalent": 0, "space": len(reader.spaces) - 1, "dequeued": 0,
     }  # fmt: skip
-    opened.commit(title, [replace(record, environment=environment) for record in records], state, 0)
+    for place, record in enumerate(records):  # one by one, so that a large study is never in memory twice
+        records[place] = replace(record, environment=environment)
+    opened.commit(title, records, state, 0)
     return Study(opened, title)
 
 
