@@ -58,8 +58,27 @@ def test_the_page_on_artifacts_runs(tmp_path: Path) -> None:
     assert (tmp_path / "study.db-artifacts").is_dir()
 
 
+def test_the_page_on_energy_runs(tmp_path: Path) -> None:
+    pytest.importorskip("codecarbon")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/carbon.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    printed = run("\n".join(blocks), tmp_path)
+    assert "'co2e_kg'" in printed
+    assert re.findall(r"^(\w+): [\d.]+x less", printed, re.MULTILINE) == ["model", "machine", "mechanisation", "map"]
+    assert "9 times the emissions" in printed  # 381 g/kWh for 56, at a PUE of 1.58 for 1.2
+
+
+def test_the_page_on_other_tools_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/interop.md").read_text(), re.DOTALL)
+    assert len(blocks) == 7
+    printed = run("\n".join(blocks), tmp_path)
+    assert "'C': number(lo=0.001, hi=1.0, log=True)" in printed
+    assert "Study('models': 10 finished; best value" in printed
+    assert len(list((tmp_path / "runs/models").glob("trial-*/*"))) == 15
+
+
 def test_every_file_and_command_that_the_documents_name_exists() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/search.md", "docs/artifacts.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/search.md", "docs/artifacts.md", "docs/interop.md"):
         text = (ROOT / name).read_text()
         links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
         assert all((ROOT / link).exists() for link in links), (name, links)

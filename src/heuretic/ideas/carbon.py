@@ -41,7 +41,7 @@ class Plan:
 
 
 PLANS: Mapping[Scale, Plan] = {
-    "smoke": Plan(4, 2, (1, 2)),
+    "smoke": Plan(3, 1, (1, 2)),
     "small": Plan(24, 15, (1, 2, 3, 4, 5)),
     "full": Plan(96, 40, tuple(range(1, 11))),
 }
