@@ -304,8 +304,7 @@ def _source(optuna: Any, source: Any, name: str | None) -> OptunaStudy:
         storage = _storage(optuna, source, create=False)
         names = optuna.study.get_all_study_names(storage)
     except (RuntimeError, optuna.exceptions.OptunaError, *_database_errors()) as error:
-        said = " ".join(str(getattr(error, "orig", error)).split())
-        raise StoreError(f"cannot read {shown} as a storage of Optuna: {said[:300]}") from error
+        raise StoreError(f"cannot read {shown} as a storage of Optuna: {_cause(error)}") from error
     if name is None and len(names) != 1:
         raise StoreError(f"name must be given, as {shown} holds {len(names)} studies: {', '.join(names) or 'none'}")
     if name is not None and name not in names:
@@ -327,16 +326,17 @@ def _target(optuna: Any, study: Study, storage: Any, name: str) -> OptunaStudy:
             return made
         found = optuna.load_study(study_name=name, storage=opened)
     except (RuntimeError, optuna.exceptions.OptunaError, *_database_errors()) as error:
-        said = " ".join(str(getattr(error, "orig", error)).split())
-        raise StoreError(f"cannot use {_shown(storage)} as a storage of Optuna: {said[:300]}") from error
+        raise StoreError(f"cannot use {_shown(storage)} as a storage of Optuna: {_cause(error)}") from error
     if found.user_attrs.get(MARK) != mark:
         raise StoreError(f"name must be new in {_shown(storage)}, which has another study {name!r}. Try another name")
     return found
 
 
 def _storage(optuna: Any, given: Any, create: bool) -> Any:
-    if not isinstance(given, str):
+    if isinstance(given, optuna.storages.BaseStorage):
         return given
+    if not isinstance(given, str):
+        raise TypeError(f"storage must be a URL or a storage of Optuna, got {type(given).__name__}")
     if given.startswith("sqlite:///") and not create:
         file = given.removeprefix("sqlite:///").partition("?")[0]
         if not Path(file).exists():
@@ -352,6 +352,13 @@ def _shown(storage: Any) -> str:
         return type(storage).__name__
     head, at, tail = storage.rpartition("@")
     return f"{head.partition('://')[0]}://***@{tail}" if at else storage
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong at first: Optuna wraps the errors of databases in general ones."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(getattr(error, "orig", error)).split())[:300]
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
