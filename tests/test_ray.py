@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -38,7 +39,7 @@ def cluster() -> Iterator[Any]:
     started = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     )  # fmt: skip
-    ray.init(address=started.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(address=started.address, log_to_driver=False, logging_level=logging.ERROR)
     yield started
     ray.shutdown()
     started.shutdown()

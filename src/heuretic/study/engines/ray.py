@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import signal
@@ -127,7 +128,7 @@ class Ray:
         is_main = threading.current_thread() is threading.main_thread()
         self._handler = signal.getsignal(signal.SIGTERM) if is_main else None  # Ray puts its own in place
         try:
-            self._ray.init(**options, logging_level="ERROR")
+            self._ray.init(**options, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             self._restore_handler()
             raise EngineError(f"Ray cannot be reached at {options['address']!r}: {error}") from error
