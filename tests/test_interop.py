@@ -289,6 +289,8 @@ class TestFromOptuna:
             from_optuna(storage, store=store)
         with pytest.raises(StoreError, match="no study 'c' in InMemoryStorage; it has a, b"):
             from_optuna(storage, "c", store=store)
+        with pytest.raises(TypeError, match="must be a URL or a storage of Optuna, got int"):
+            from_optuna(5, store=store)  # type: ignore[arg-type]
         assert store.names() == []
         assert from_optuna(storage, "b", store=store).counts == {}
         with pytest.raises(StoreError, match="'b' exists already"):
