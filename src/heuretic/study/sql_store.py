@@ -186,6 +186,8 @@ class SqlStore:
             return self._was_open and "locked" in str(error.orig)
         if code in ("40001", "40P01"):  # serialisation failure, deadlock
             return True
+        if code == "53100":  # disk full
+            return False
         return self._was_open and (error.connection_invalidated or code is None or code[:2] in ("08", "57", "53"))
 
     def _explained(self, error: Exception) -> StoreError:
