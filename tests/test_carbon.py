@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import psutil
@@ -29,12 +30,15 @@ from heuretic.search import Space
 from heuretic.study import TrialRecord
 from heuretic.study import energy as energy_module
 from heuretic.study.emissions import Factors, FactorsError, grid, load_factors
-from heuretic.study.energy import Energy, Meter, Power, Reading, _Processors, consumed
+from heuretic.study.energy import Energy, Meter, Power, Reading, _GPUs, _Processors, consumed
 from heuretic.study.footprint import footprint
 from heuretic.study.report_energy import energy_text, mass_text
 from heuretic.study.trial import Evaluator, Ticket
 
 pytest.importorskip("codecarbon")
+from codecarbon.core.gpu import AllGPUDevices
+from codecarbon.core.gpu_device import GPUDevice
+
 CORES = psutil.cpu_count() or 1
 BUNDLED = (files("heuretic.study") / "emission_factors.toml").read_text()
 
@@ -150,6 +154,47 @@ def test_counters_in_processors_are_read_and_shared_by_cpu_time(
     assert found["counted_kwh"] == found["cpu_kwh"]
 
 
+class Gpu(GPUDevice):
+    """codecarbon's bookkeeping of a GPU, with a driver whose counter (in mJ) and processes are set by the test."""
+
+    counter, processes = 5_000_000, 0
+
+    def _get_total_energy_consumption(self) -> int:
+        return self.counter
+
+    def _get_compute_processes(self) -> list[dict[str, int]]:
+        return [{"pid": i, "used_memory": 0} for i in range(self.processes)]
+
+    def _get_gpu_name(self) -> str:
+        return "some GPU"
+
+    def _get_uuid(self) -> str:
+        return "GPU-0"
+
+    def _get_power_limit(self) -> int:
+        return 300
+
+    def _get_memory_info(self) -> Any:
+        return SimpleNamespace(total=1)
+
+
+@pytest.mark.parametrize(
+    ("tracking", "processes", "share"),
+    [("process", 1, 1.0), ("process", 4, 0.25), ("process", 0, 0.0), ("machine", 0, 1.0), ("machine", 2, 0.5)],
+)
+def test_a_gpu_is_shared_by_the_processes_that_compute_on_it(tracking: str, processes: int, share: float) -> None:
+    devices = AllGPUDevices()
+    ours, hidden = Gpu(None, 0), Gpu(None, 1)
+    devices.devices, devices.device_count = [ours, hidden], 2
+    gpus = _GPUs(SimpleNamespace(start=devices.start, devices=devices, gpu_ids=[0]), tracking)
+    before = gpus.kwh()
+    ours.processes = processes  # the first computation of a process comes after its first reading
+    time.sleep(0.11)
+    ours.counter += 7_200_000  # 7.2 kJ = 0.002 kWh
+    hidden.counter += 9_000_000
+    assert gpus.kwh() - before == pytest.approx(0.002 * share, rel=1e-5)
+
+
 def test_machine_tracking_charges_idle_power_too() -> None:
     """Of a modelled machine that is at most fully busy, at least a tenth of full power is drawn and shared."""
     settings = Energy(cpu_w=100.0, ram_w=20.0, tracking="machine", intensity_g=500.0)
@@ -201,6 +246,26 @@ def test_several_workers_are_not_charged_for_more_than_the_machine_has() -> None
     assert all(trial.energy["cpu_kwh"] * 3.6e6 >= 0.1 * 100 / CORES for trial in trials)
     assert sum(trial.energy["cpu_kwh"] for trial in trials) * 3.6e6 <= 100 * wall_s
     assert sum(trial.energy["ram_kwh"] for trial in trials) * 3.6e6 <= 20 * wall_s
+
+
+def test_energy_of_a_wrong_type_or_without_codecarbon_is_refused_before_the_study(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="energy must be True, False or Energy"):
+        hr.discover(hr.one_of(1, 2), float, energy=cast(Any, "yes"), progress=False)
+    script = tmp_path / "missing.py"
+    script.write_text(
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'codecarbon': raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "import heuretic as hr\n"
+        "try:\n"
+        "    hr.discover(hr.one_of(1, 2), float, energy=True, progress=False, store='sqlite:///s.db')\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "energy needs codecarbon. Try: pip install 'heuretic[carbon]'\n", done.stderr
 
 
 def test_failed_and_pruned_trials_are_charged() -> None:

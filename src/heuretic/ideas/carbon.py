@@ -22,8 +22,8 @@ import heuretic as hr
 from heuretic.data import digits
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
+from heuretic.study import Energy
 from heuretic.study.emissions import load_factors
-from heuretic.study.energy import Energy
 from heuretic.study.footprint import PARTS
 
 CLAIM = (
@@ -271,10 +271,10 @@ IDEA = Idea(
     ),
     claim=CLAIM,
     usage=(
-        "import heuretic as hr\nfrom heuretic.study.energy import Energy\n"
-        'study = hr.discover(program, evaluate, energy=Energy(country="FRA", pue=1.2), store="sqlite:///study.db")\n'
+        "import heuretic as hr\n"
+        'study = hr.discover(program, evaluate, energy=hr.Energy(country="FRA", pue=1.2), store="sqlite:///study.db")\n'
         "# then on the command line: heuretic carbon --store sqlite:///study.db"
     ),
-    provides=("heuretic.study.energy:Energy", "heuretic.study.footprint:footprint"),
+    provides=("heuretic.study:Energy", "heuretic.study.footprint:footprint"),
     reproduce=reproduce,
 )

@@ -17,7 +17,7 @@ from heuretic.study.engines.processes import Processes
 from heuretic.study.loop import Budget, Prune, Run, with_rewards
 from heuretic.study.progress import Progress
 from heuretic.study.records import Direction, Objective, StudyRecord, TrialRecord
-from heuretic.study.store import Conflict, Store, StoreError, open_store
+from heuretic.study.store import Conflict, Memory, Store, StoreError, open_store
 from heuretic.study.study import Study
 from heuretic.study.trial import Evaluate, Evaluator
 from heuretic.symbolic import FrozenDict, InvalidField, LoadError, Symbolic, diff, dumps, loads
@@ -221,6 +221,7 @@ def discover(
     shown = Progress(main.name, trials, main.sign, sum(study.counts.values()), progress)
     pruner = prune if isinstance(prune, Pruner) else None
     earlier = [] if existing else _earlier(others, space, objectives, tuple(limits))
+    facts = {} if isinstance(opened, Memory) else _code_of(evaluate, program)
 
     def begin() -> Run:
         return Run(
@@ -228,7 +229,7 @@ def discover(
             adapt=_adapter(opened, record.name, spaces, define_by_run), seed=seed, objectives=objectives,
             limits=tuple(limits), costs=checks.costs, budget=Budget(trials, time_s, target, plateau, max_failures),
             define_by_run=define_by_run, deterministic=deterministic, prune=None if pruner else cast(Prune | None, prune),
-            pruning=None if pruner is None else pruner.start(), start=first, earlier=earlier, progress=shown,
+            pruning=None if pruner is None else pruner.start(), start=first, earlier=earlier, progress=shown, facts=facts,
         )  # fmt: skip
 
     run = begin()
@@ -534,6 +535,16 @@ def _evaluate_name(evaluate: Evaluate) -> str:
         return f"{getattr(evaluate, '__module__', '')}:{getattr(evaluate, '__qualname__', type(evaluate).__name__)}"
 
 
+def _code_of(evaluate: Evaluate, program: Any) -> dict[str, str]:
+    """Return the digest of the evaluation's code, as a fact about where trials ran; none if it has no files."""
+    from heuretic.study.code import collect
+
+    try:
+        return {"code": collect(evaluate, program).digest}
+    except (ValueError, OSError):
+        return {}
+
+
 def _packages(evaluate: Evaluate) -> tuple[str, ...]:
     return (_evaluate_name(evaluate).partition(":")[0].partition(".")[0],)
 
@@ -541,8 +552,11 @@ def _packages(evaluate: Evaluate) -> tuple[str, ...]:
 def _energy(given: Energy | bool) -> Energy | None:
     if given is False:
         return None
-    from heuretic.study.energy import Energy
+    from heuretic.study.energy import Energy, need_codecarbon
 
+    if given is not True and not isinstance(given, Energy):
+        raise TypeError(f"energy must be True, False or Energy(...), got {type(given).__name__}")
+    need_codecarbon()  # before the study begins, not in each worker
     return Energy() if given is True else given
 
 

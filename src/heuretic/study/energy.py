@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from heuretic.study.emissions import grid, load_factors
@@ -123,10 +124,9 @@ class Meter:
     """
 
     def __init__(self, settings: Energy) -> None:
-        try:
-            import psutil
-        except ImportError:
-            raise ImportError("energy needs codecarbon. Try: pip install 'heuretic[carbon]'") from None
+        need_codecarbon()
+        import psutil
+
         self.settings, self._intensity_g = settings, settings.intensity()
         self._psutil, self._process = psutil, psutil.Process()
         self._memory_bytes = psutil.virtual_memory().total
@@ -179,6 +179,16 @@ class Meter:
         return total
 
 
+def need_codecarbon() -> None:
+    """Raise ImportError if codecarbon or psutil is missing; imports neither, which takes a while."""
+    try:
+        missing = any(find_spec(name) is None for name in ("codecarbon", "psutil"))
+    except ImportError:
+        missing = True
+    if missing:
+        raise ImportError("energy needs codecarbon. Try: pip install 'heuretic[carbon]'")
+
+
 def hardware(settings: Energy) -> tuple[Any, float, Any]:
     """Return what codecarbon finds: its object for the processors, watts of the memory, its object for the GPUs.
 
@@ -186,10 +196,7 @@ def hardware(settings: Energy) -> tuple[Any, float, Any]:
     """
     log = logging.getLogger("codecarbon")
     loaded, level = "codecarbon" in sys.modules, log.level
-    try:
-        import codecarbon
-    except ImportError:
-        raise ImportError("energy needs codecarbon. Try: pip install 'heuretic[carbon]'") from None
+    import codecarbon
     from codecarbon.external.hardware import CPU, GPU
 
     given = {"force_cpu_power": settings.cpu_w, "force_ram_power": settings.ram_w}
@@ -270,7 +277,7 @@ class _GPUs:
     def __init__(self, gpus: Any, tracking: str) -> None:
         self._gpus, self._tracking, self._kwh = gpus, tracking, 0.0
         self._clock, self._looked = 0.0, float("-inf")
-        self._shares: Mapping[int, float] = {}
+        self._processes: Mapping[int, int] = {}
         if gpus is not None:
             gpus.start()
 
@@ -282,28 +289,32 @@ class _GPUs:
 
         clock = time.perf_counter()
         seconds = clock - self._clock if self._clock else 0.0
-        if clock - self._looked >= (WINDOW_S if any(self._shares.values()) else 0.1):
-            self._shares, self._looked = self._look(), clock  # it changes seldom, and asking takes long
+        if clock - self._looked >= (WINDOW_S if any(self._processes.values()) else 0.1):
+            self._processes, self._looked = self._look(), clock  # it changes seldom, and asking takes long
         self._clock = clock
         for device in self._gpus.devices.get_delta(Time.from_seconds(seconds)):
             if device["gpu_index"] in self._gpus.gpu_ids:
-                self._kwh += device["delta_energy_consumption"].kWh * self._shares.get(device["gpu_index"], 0.0)
+                self._kwh += device["delta_energy_consumption"].kWh * self._share(device["gpu_index"])
         return self._kwh
 
-    def _look(self) -> Mapping[int, float]:
-        """Return the share of each GPU. In "process" tracking, one that nobody computes on is nobody's.
+    def _share(self, gpu: int) -> float:
+        """Return our part of a GPU. In "process" tracking, one that nobody computes on is nobody's."""
+        count = self._processes.get(gpu, 0)
+        return 1 / count if count else float(self._tracking == "machine")
 
-        In containers the processes are counted right, though their numbers are not ours; so we cannot leave out a GPU
-        on which only others compute. CUDA_VISIBLE_DEVICES says which are ours, and codecarbon keeps to it.
+    def _look(self) -> Mapping[int, int]:
+        """Return how many processes compute on each GPU.
+
+        In containers they are counted right, though their numbers are not ours; so we cannot leave out a GPU on which
+        only others compute. CUDA_VISIBLE_DEVICES says which are ours, and codecarbon keeps to it.
         """
-        shares: dict[int, float] = {}
+        counts: dict[int, int] = {}
         for device in self._gpus.devices.devices:
             try:
-                count = len(device._get_compute_processes())
+                counts[device.gpu_index] = len(device._get_compute_processes())
             except Exception:  # not every driver tells
-                count = 1
-            shares[device.gpu_index] = 1 / count if count else float(self._tracking == "machine")
-        return shares
+                counts[device.gpu_index] = 1
+        return counts
 
 
 def _has_children() -> bool:
