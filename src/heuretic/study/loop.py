@@ -61,6 +61,7 @@ class Run:
     start: Genome | None
     earlier: Sequence[TrialRecord]
     progress: Progress
+    facts: Mapping[str, str]
     revision: int = 0
     next_number: int = 0
     reused: int = 0
@@ -366,7 +367,7 @@ class Run:
         if outcome.environment is not None:
             return outcome.environment
         if outcome.facts or outcome.worker not in self.environments:
-            self.environments[outcome.worker] = self.store.environment(outcome.facts)
+            self.environments[outcome.worker] = self.store.environment({**outcome.facts, **self.facts})
         return self.environments[outcome.worker]
 
     def _commit(self, records: Sequence[TrialRecord], tickets: Sequence[Ticket]) -> None:

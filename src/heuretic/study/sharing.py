@@ -45,7 +45,7 @@ def share(
         )
     try:
         name = name_of(evaluator.evaluate)
-        code = collect(evaluator.evaluate)
+        code = collect(evaluator.evaluate, evaluator.spaces[0].program)
     except (InvalidField, TypeError, ValueError) as error:
         raise EngineError(f"evaluate must be importable to run in other processes: {error}") from error
     queue = Queue(store, study)
@@ -91,11 +91,20 @@ def join(
         raise StoreError(
             f"study {study!r} in {store.url} is not shared with workers. Try hr.discover(..., engine='workers')"
         )
-    evaluate, own = _evaluation(queue, terms, code, Path(folder))
+    kept = queue.kept_code(terms["code"])
+    evaluate = _evaluation(study, terms, kept, code, Path(folder))
     trusted = {terms["evaluate"].partition(":")[0].partition(".")[0], *_third_party(), *trust}
-    conditions = Conditions(Retry(**terms["retry"]), terms["timeout_s"], terms["memory_mb"])
     known = Study(store, study, trust=trusted)
     spaces = [known.space(index) for index in range(len(store.spaces(study)))]
+    own = collect(evaluate, spaces[0].program)
+    if code != "own" and own.digest != terms["code"]:
+        paths = sorted(path for path in {*own.files, *kept} if own.files.get(path) != kept.get(path))
+        raise EngineError(
+            f"the code of study {study!r} must be {terms['code'][:8]}, got {own.digest[:8]} here; different: "
+            f"{', '.join(paths) or 'installed versions'}. Bring it up to date; or --code own to run it all the same and "
+            f"have its digest recorded with each trial; or --code kept to run that kept with the study"
+        )
+    conditions = Conditions(Retry(**terms["retry"]), terms["timeout_s"], terms["memory_mb"])
     evaluator = Evaluator(
         evaluate, spaces, terms["define_by_run"], tuple(terms["required"]), tuple(terms["watched"]), terms["artifacts"],
         _energy(terms["energy"]),
@@ -106,10 +115,11 @@ def join(
     )  # fmt: skip
 
 
-def _evaluation(queue: Queue, terms: Mapping[str, Any], which: WhichCode, folder: Path) -> tuple[Evaluate, Code]:
-    """Return the function to call, and the code that it was found in."""
+def _evaluation(
+    study: str, terms: Mapping[str, Any], kept: Mapping[str, bytes], which: WhichCode, folder: Path
+) -> Evaluate:
+    """Import the function to call from the folder, or from the files kept with the study."""
     module, _, name = terms["evaluate"].partition(":")
-    kept = queue.kept_code(terms["code"])
     if which == "kept" and kept:
         folder = Path(tempfile.mkdtemp(prefix="heuretic-code-"))
         Code(terms["code"], kept).write(folder)
@@ -123,27 +133,17 @@ def _evaluation(queue: Queue, terms: Mapping[str, Any], which: WhichCode, folder
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise EngineError(
-                f"the code of study {queue.study!r} needs {error.name!r}, which is not installed here"
+                f"the code of study {study!r} needs {error.name!r}, which is not installed here"
             ) from error
         raise EngineError(
-            f"module {module!r}, which evaluates study {queue.study!r}, must be importable here, got none in {place}. "
+            f"module {module!r}, which evaluates study {study!r}, must be importable here, got none in {place}. "
             f"Try --folder, or --code kept to run the {len(kept)} file(s) kept with the study, if you trust everybody "
             f"who may write to the database"
         ) from error
     evaluate = find(module, name)
     if evaluate is None:
-        raise EngineError(
-            f"module {module!r} must define {name!r}, which evaluates study {queue.study!r}; it does not here"
-        )
-    own = collect(evaluate)
-    if which != "own" and own.digest != terms["code"]:
-        paths = sorted(path for path in {*own.files, *kept} if own.files.get(path) != kept.get(path))
-        raise EngineError(
-            f"the code of study {queue.study!r} must be {terms['code'][:8]}, got {own.digest[:8]} in {place}; "
-            f"different: {', '.join(paths) or 'installed versions'}. Bring it up to date; or --code own to run it all the "
-            f"same and have its digest recorded with each trial; or --code kept to run that kept with the study"
-        )
-    return evaluate, own
+        raise EngineError(f"module {module!r} must define {name!r}, which evaluates study {study!r}; it does not here")
+    return evaluate
 
 
 def _third_party() -> set[str]:
