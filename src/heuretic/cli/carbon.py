@@ -24,7 +24,7 @@ DEFAULT_STORE = "sqlite:///heuretic.db"
 def carbon(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY or FILE]", help="The study; may be left out if there is only one. With --estimate a Python file, as for discover."),
+        typer.Argument(metavar="STUDY|FILE", help="The study; may be left out if there is only one. With --estimate a Python file, as for discover."),
     ] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Estimate a run before it: measure a few evaluations of FILE, or take --seconds.")] = False,
     store: Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where studies live.")] = DEFAULT_STORE,
