@@ -78,7 +78,15 @@ def test_the_page_on_other_tools_runs(tmp_path: Path) -> None:
 
 
 def test_every_file_and_command_that_the_documents_name_exists() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/search.md", "docs/artifacts.md", "docs/interop.md", "docs/carbon.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/design.md",
+        "docs/search.md",
+        "docs/artifacts.md",
+        "docs/interop.md",
+        "docs/carbon.md",
+    ):
         text = (ROOT / name).read_text()
         links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
         assert all((ROOT / link).exists() for link in links), (name, links)
