@@ -57,7 +57,7 @@ class Ray:
 
     #: Seconds between looks at the cluster; before a note that nothing runs; without any fitting node before giving up.
     CHECK_S, NOTE_S, LOST_S = 3.0, 10.0, 300.0
-    #: Workers in a row that end at their start before giving up.
+    #: How often each worker may end at its start before giving up, if none ever was ready.
     STARTS = 3
 
     def __init__(
@@ -82,6 +82,7 @@ class Ray:
         self._deaths: dict[int, int] = {}
         self._slots: list[_Slot] = []
         self._started = self._failed_starts = 0
+        self._had_worker = False
         self._parcel: Any = None
         self._handler: Any = None
         pickled = _pickled(evaluator)  # before a cluster is started for it
@@ -131,7 +132,10 @@ class Ray:
             self._ray.init(**options, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             self._restore_handler()
-            raise EngineError(f"Ray cannot be reached at {options['address']!r}: {error}") from error
+            raise EngineError(
+                f"Ray cannot be reached at {options['address']!r}: {error}. A cluster that asks for a token needs "
+                f"RAY_AUTH_MODE=token in the environment, and the token"
+            ) from error
         return True
 
     def _nodes(self) -> list[Mapping[str, float]]:
@@ -208,7 +212,7 @@ class Ray:
         now = time.monotonic()
         if now - self._checked > self.CHECK_S:
             self._adapt()
-        self._queue.extend(ticket for due, ticket in self._later if due <= now)
+        self._queue.extendleft(ticket for due, ticket in self._later if due <= now)
         self._later = [(due, ticket) for due, ticket in self._later if due > now]
         self._hand_out()
         slots = {slot.ref: slot for slot in self._slots if slot.ref is not None}
@@ -241,13 +245,14 @@ class Ray:
             raise EngineError(f"a worker could not start: {error}") from None
         except errors.RayTaskError as error:  # what went to the worker or came back from it could not be read
             if slot.ticket is None:
-                raise EngineError(f"a worker could not start: {_cause(error)}") from None
-            kind, content = "outcome", self._failure(slot, _cause(error))
+                raise EngineError(f"a worker could not start: {str(error)[-4000:]}") from None
+            failure, slot.ticket = self._failure(slot, _cause(error), ended=True), None
+            return [failure]
         except errors.RayError as error:
             return self._bury(slot, error)
         if kind == "ready":
             node, slot.facts = content
-            slot.name, slot.is_ready, self._failed_starts = f"{slot.name}@{node[:8]}", True, 0
+            slot.name, slot.is_ready, self._had_worker = f"{slot.name}@{node[:8]}", True, True
         elif kind == "report":
             slot.steps.append(content[1:])
             slot.ref = slot.actor.go_on.remote(self._report(*content))
@@ -274,8 +279,10 @@ class Ray:
         self._dismiss(slot)
         if not slot.is_ready:
             self._failed_starts += 1
-            if getattr(error, "actor_init_failed", False) or self._failed_starts >= self.STARTS:
-                raise EngineError(f"a worker could not start: {_cause(error)}")
+            given_up = not self._had_worker and self._failed_starts >= self.STARTS * self.workers
+            if getattr(error, "actor_init_failed", False) or given_up:
+                raise EngineError(f"a worker could not start: {str(error)[-4000:]}")
+            return []  # the next look at the cluster hires another
         self._adapt()
         ticket = slot.ticket
         if ticket is None:
@@ -500,6 +507,7 @@ class _Worker:
         self._answers: SimpleQueue[bool] = SimpleQueue()
         self._events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._reporting, self._watching, self._is_busy = threading.Lock(), threading.Lock(), False
+        self._memory_mb = memory_mb
         pickled, needs_main, home = parcel
         node = get_runtime_context().get_node_id()
         _loading = True
@@ -507,6 +515,11 @@ class _Worker:
             home.settle(node, needs_main)
             self._evaluator: Evaluator = cloudpickle.loads(pickled)
             self._sent = environment_facts()
+            if self._holds_too_much():
+                raise EngineError(
+                    f"memory_mb must leave room to evaluate, got {memory_mb:g}: a worker holds "
+                    f"{process_tree.used_mb(os.getpid(), 0.0):.0f} MB before its first evaluation"
+                )
             self._first: tuple[str, Any] = ("ready", (node, self._sent))
         except BaseException:
             told = traceback.format_exc(limit=-12)[-8000:]
@@ -521,7 +534,7 @@ class _Worker:
             _loading = False
         threading.Thread(target=self._work, daemon=True).start()
         if memory_mb is not None:
-            threading.Thread(target=self._watch, args=(memory_mb,), daemon=True).start()
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def node(self) -> tuple[str, Any]:
         return self._first
@@ -560,10 +573,13 @@ class _Worker:
             sys.stderr.flush()
             self._events.put(("outcome", outcome))
 
-    def _watch(self, memory_mb: float) -> None:
+    def _holds_too_much(self) -> bool:
+        return self._memory_mb is not None and process_tree.used_mb(os.getpid(), self._memory_mb) > self._memory_mb
+
+    def _watch(self) -> None:
         while True:
             time.sleep(_LOOK_S)
-            if process_tree.used_mb(os.getpid(), memory_mb) <= memory_mb:
+            if not self._is_busy or not self._holds_too_much():
                 continue
             with self._watching:  # the trial that is blamed must not have ended
                 if self._is_busy:
