@@ -263,7 +263,7 @@ class TestLimits:
             engine.close()
         assert found[1].error == "TimedOut: the evaluation took more than 6 s (timeout_s)"
         assert found[2].error == "OutOfMemory: the evaluation used more than 600 MB (memory_mb)"
-        assert [found[n].attempts for n in range(4)] == [1] * 5
+        assert [found[n].attempts for n in range(4)] == [1] * 4
         assert [found[n].error for n in (0, 3)] == [None] * 2
         assert 6.0 <= found[1].seconds < 60
         assert [found[n].worker.partition("@")[0] for n in range(4)] == [f"worker-{i}" for i in (0, 0, 1, 2)]
