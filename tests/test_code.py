@@ -96,6 +96,15 @@ def test_a_script_whose_name_cannot_be_imported(project: Path) -> None:
     assert paths == sorted(["run-it.py", *(path for path in EXPECTED if path != "run_it.py")])
 
 
+def test_a_program_of_such_a_script(project: Path) -> None:
+    source = (
+        "import json, heuretic as hr, numpy\nfrom heuretic.study.code import collect\nimport late\n"
+        "class Node(hr.Symbolic):\n    x: float\nprint(json.dumps(list(collect(numpy.linalg.norm, Node(1.0)).files)))\n"
+    )
+    (project / "a-script.py").write_text(source)
+    assert run(project, "a-script.py") == ["a-script.py", "deeper.py", "late.py"]
+
+
 def test_module_run_inside_a_package(tmp_path: Path) -> None:
     source = (
         "import json\nfrom heuretic.study.code import collect\nfrom ..near import x\ndef evaluate(p): return 1.0\n"

@@ -93,11 +93,12 @@ def collect(evaluate: Any, *programs: Any) -> Code:
     installed = _distribution(owner)
     wanted: deque[tuple[str, str | None]] = deque()
     files: dict[str, Path] = {}
-    if owner in _MAIN:
+    names = {name for program in programs for name in _NAMES.findall(dumps(program))}
+    if owner in _MAIN or names & set(_MAIN):  # a script that has no other name is called so in programs, too
         wanted.extend(_main(files))
-    elif installed is None:
+    if owner not in _MAIN and installed is None:
         wanted.append((owner, None))
-    wanted.extend((name, None) for program in programs for name in sorted(set(_NAMES.findall(dumps(program)))))
+    wanted.extend((name, None) for name in sorted(names - set(_MAIN)))
     found: dict[str, bytes] = {}
     seen: set[tuple[str, str | None]] = set()
     while wanted or files:

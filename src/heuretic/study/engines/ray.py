@@ -455,6 +455,7 @@ class _Home:
     folder: str
     path: tuple[str, ...]
     main: Mapping[str, Any]
+    script: str
     code: Code | str
 
     @classmethod
@@ -466,7 +467,12 @@ class _Home:
             code: Code | str = collect(evaluator.evaluate, *(space.program for space in evaluator.spaces))
         except (ValueError, OSError) as error:
             code = str(error)  # which matters only if there are other nodes
-        return cls(ray.get_runtime_context().get_node_id(), os.getcwd(), path, main, code)
+        script = ""
+        if isinstance(code, Code) and "init_main_from_path" in main:
+            file = Path(main["init_main_from_path"])
+            same = [each for each, content in code.files.items() if content == file.read_bytes()]
+            script = next((each for each in same if PurePosixPath(each).name == file.name), "")
+        return cls(ray.get_runtime_context().get_node_id(), os.getcwd(), path, main, script, code)
 
     def settle(self, node: str, needs_main: bool) -> None:
         """Make this process, a worker, find the user's modules."""
@@ -479,10 +485,8 @@ class _Home:
         else:
             folder = self.code.unpack()
             added = [str(folder)]
-            script = main.get("init_main_from_path")
-            if script is not None and needs_main:
-                [relative] = [path for path in self.code.files if PurePosixPath(path).name == Path(script).name][:1]
-                main["init_main_from_path"] = str(folder / relative)
+            if "init_main_from_path" in main:
+                main["init_main_from_path"] = str(folder / self.script)
         sys.path[:0] = added
         if needs_main:
             spawn.prepare(main)
