@@ -330,3 +330,21 @@ class TestBadInput:
         assert working.returncode == 1
         assert "password authentication failed" in err
         assert "hunter2" not in err
+
+
+def test_who_works_for_a_study_can_be_seen(url: str, tmp_path: Path) -> None:
+    def shown() -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "heuretic", "study", "show", "shared", "--json"],
+            env=environment(tmp_path, url), capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        return json.loads(done.stdout)["sharing"] if done.returncode == 0 else {}
+
+    with driver(tmp_path, url, 5, 2, sleep_s=3.0) as driving:
+        until(lambda: evaluated(tmp_path) >= 2)
+        during = shown()
+        driving.communicate(timeout=60)
+    assert during["led"] == "led"
+    assert list(during["workers"].values()) == [2]
+    assert during["tickets"]["claimed"] >= 2
+    assert shown() == {"led": "stopped: trials", "workers": {}, "tickets": {}}

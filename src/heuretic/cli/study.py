@@ -64,6 +64,14 @@ def show(
     console.print(f"algorithm {study.algorithm}", highlight=False, markup=False)
     for limit in study.limits:
         console.print(f"limit {limit!r}", highlight=False, markup=False)
+    shared = sharing(study)
+    if shared is not None:
+        slots = sum(shared["workers"].values())
+        console.print(
+            f"{shared['led']}; {len(shared['workers'])} worker(s) with {slots} slot(s) alive; trials on their way: "
+            f"{shared['tickets'].get('claimed', 0)} claimed, {shared['tickets'].get('open', 0)} waiting",
+            highlight=False, markup=False,
+        )  # fmt: skip
     print_leaderboard(study, top)
     if study.best is not None and study.start is not None:
         console.print("\nThe winner against the starting program:", highlight=False)
@@ -142,7 +150,23 @@ def summary(study: Study) -> dict[str, Any]:
         "equivalent": study.equivalent, "created": study.created,
         "best": None if best is None else _trial(study, best),
         "front": [_trial(study, winner) for winner in study.front] if len(study.objectives) > 1 else [],
+        "sharing": sharing(study),
     }  # fmt: skip
+
+
+def sharing(study: Study) -> dict[str, Any] | None:
+    """Return who leads and works for a shared study, and its tickets by status; None if it was never shared."""
+    from heuretic.study.queue import Queue
+    from heuretic.study.sql_store import SqlStore
+
+    if not isinstance(study.store, SqlStore):
+        return None
+    queue = Queue(study.store, study.name)
+    standing = queue.standing()
+    if not standing.terms:
+        return None
+    led = "led" if standing.leader else f"stopped: {standing.stopped}" if standing.stopped else "without a leader"
+    return {"led": led, "workers": queue.alive_workers(), "tickets": queue.counts()}
 
 
 def _trial(study: Study, trial: TrialRecord) -> dict[str, Any]:

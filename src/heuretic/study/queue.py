@@ -147,6 +147,22 @@ class Queue:
         """Return how many evaluations the workers that are alive can run at a time."""
         return int(self.store.transact(lambda connection: connection.execute(self._slots).scalar_one(), write=False))
 
+    def alive_workers(self) -> dict[str, int]:
+        """Return the workers that are alive, with the number of their slots."""
+        query = sa.select(workers.c.id, workers.c.slots).where(
+            workers.c.study_id == self._key, workers.c.until > self._now
+        )
+        found = self.store.transact(
+            lambda connection: connection.execute(query.order_by(workers.c.id)).all(), write=False
+        )
+        return {row.id: row.slots for row in found}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of tickets by status: open, held (until the next run), claimed, done."""
+        query = sa.select(tickets.c.status, sa.func.count()).where(self._mine).group_by(tickets.c.status)
+        found = self.store.transact(lambda connection: connection.execute(query).all(), write=False)
+        return {row.status: row[1] for row in found}
+
     def recover(self, retry: Retry) -> int:
         """Offer the tickets of silent workers again, after a pause; those begun too often become failures. Return how many."""
         silent = (self._mine, tickets.c.status == "claimed", tickets.c.due < self._now)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from heuretic.search import Limit, Space
 from heuretic.search.limits import cost_name
@@ -16,6 +16,9 @@ from heuretic.study.loop import Stop, joins
 from heuretic.study.records import Artifact, Direction, Objective, TrialRecord, Winner
 from heuretic.study.store import Store, StoreError, open_store
 from heuretic.symbolic import Diff, diff, dumps, loads
+
+if TYPE_CHECKING:
+    from heuretic.study.footprint import Footprint
 
 
 class Study:
@@ -207,6 +210,12 @@ class Study:
         space = Space(loads(texts[-1], resolve_names=False))  # by what it says: a study that is only read knows no more
         for genome in [space.encode(loads(dumps(program), resolve_names=False)) for program in programs]:
             self.store.enqueue(self.name, len(texts) - 1, genome)
+
+    def footprint(self) -> Footprint:
+        """Return the energy and emissions of the trials, and what other choices would save."""
+        from heuretic.study.footprint import footprint
+
+        return footprint(self.trials, self.best)
 
     def diff(self) -> Diff:
         """Return what the winner changed of the starting program."""
