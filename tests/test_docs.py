@@ -97,7 +97,27 @@ def test_every_file_and_command_that_the_documents_name_exists() -> None:
 
 @pytest.mark.parametrize(
     "distribution",
-    ["plotly", "rich", "sqlalchemy", "typer", "torch", "pyarrow", "hypothesis", "numpy", "optuna", "fsspec"],
+    [
+        "plotly",
+        "rich",
+        "sqlalchemy",
+        "typer",
+        "torch",
+        "pyarrow",
+        "hypothesis",
+        "numpy",
+        "optuna",
+        "fsspec",
+        "alembic",
+        "psycopg",
+        "ray",
+        "codecarbon",
+        "psutil",
+        "pandas",
+        "polars",
+        "mlflow-skinny",
+        "tensorboard",
+    ],
 )
 def test_every_dependency_is_explained(distribution: str) -> None:
     declared = (ROOT / "pyproject.toml").read_text()
