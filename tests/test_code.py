@@ -188,3 +188,11 @@ def test_paths_of_strangers_stay_in_the_folder(tmp_path: Path, path: str) -> Non
         Code("0" * 32, {"good.py": b"", path: b"x"}).write(folder)
     assert not (folder / "good.py").exists()
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_the_packages_that_code_imports(tmp_path: Path) -> None:
+    code = Code(
+        "d",
+        {"a.py": b"import os.path, numpy as np\nfrom b.c import d\n", "b/c.py": b"from . import e\nimport torch.nn\n"},
+    )
+    assert code.imports() == {"numpy", "b", "torch"}

@@ -78,7 +78,7 @@ def worker(
 
 
 def _await(store: SqlStore, name: str | None, patience_s: float, note: Callable[[str], None]) -> str:
-    """Return the study to work for, once it is shared: workers may be started before the study is.
+    """Return the study to work for, once it is shared and goes on: workers may be started before the study is.
 
     Raises: UsageError if that has not happened after `patience_s`, or several studies are shared and none is named.
     """
@@ -91,11 +91,12 @@ def _await(store: SqlStore, name: str | None, patience_s: float, note: Callable[
             each: Queue(store, each).standing() for each in ([name] if name in names else [] if name else names)
         }
         shared = [each for each, standing in standings.items() if standing.terms]
-        going_on = [each for each in shared if not standings[each].stopped] or shared
+        going_on = [each for each in shared if standings[each].leader or not standings[each].stopped]
         if len(going_on) == 1:
             return going_on[0]
         what = f"study {name!r}" if name else "a study"
-        said = f"{store.url} has no {what} that is shared with workers; it has {', '.join(names) or 'none'}"
+        over = "".join(f"; {each!r} is over ({standings[each].stopped})" for each in shared)
+        said = f"{store.url} has no {what} that is shared with workers; it has {', '.join(names) or 'none'}{over}"
         if len(going_on) > 1:
             raise UsageError(f"name must be given, as {store.url} holds several shared studies: {', '.join(going_on)}")
         if time.monotonic() >= until:

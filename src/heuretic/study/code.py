@@ -43,6 +43,11 @@ class Code:
     digest: str
     files: Mapping[str, bytes]
 
+    def imports(self) -> set[str]:
+        """Return the packages that the files import, by their first name, without those of the standard library."""
+        found = {name.partition(".")[0] for path, content in self.files.items() for name in _imports(content, path)}
+        return found - sys.stdlib_module_names
+
     def write(self, folder: str | Path) -> None:
         """Write the files below a folder, which is made if need be. A file that is there with this content stays.
 

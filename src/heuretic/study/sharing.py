@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -93,7 +92,7 @@ def join(
         )
     kept = queue.kept_code(terms["code"])
     evaluate = _evaluation(study, terms, kept, code, Path(folder))
-    trusted = {terms["evaluate"].partition(":")[0].partition(".")[0], *_third_party(), *trust}
+    trusted = {terms["evaluate"].partition(":")[0].partition(".")[0], *collect(evaluate).imports(), *trust}
     known = Study(store, study, trust=trusted)
     spaces = [known.space(index) for index in range(len(store.spaces(study)))]
     own = collect(evaluate, spaces[0].program)
@@ -144,17 +143,6 @@ def _evaluation(
     if evaluate is None:
         raise EngineError(f"module {module!r} must define {name!r}, which evaluates study {study!r}; it does not here")
     return evaluate
-
-
-def _third_party() -> set[str]:
-    """Return the installed packages that are loaded by now, which is what the user's own code imports."""
-    standard = sysconfig.get_path("stdlib")
-    found: set[str] = set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if "." not in name and ("site-packages" in file or not file.startswith(standard)) and file:
-            found.add(name)
-    return found
 
 
 def _energy(given: Mapping[str, Any] | None) -> Any:
