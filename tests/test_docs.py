@@ -77,6 +77,15 @@ def test_the_page_on_other_tools_runs(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs/models").glob("trial-*/*"))) == 15
 
 
+def test_the_page_on_sharing_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sharing.md").read_text(), re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "Study('road': 20 finished" in done.stdout
+
+
 def test_every_file_and_command_that_the_documents_name_exists() -> None:
     for name in (
         "README.md",
@@ -86,10 +95,12 @@ def test_every_file_and_command_that_the_documents_name_exists() -> None:
         "docs/artifacts.md",
         "docs/interop.md",
         "docs/carbon.md",
+        "docs/ray.md",
+        "docs/sharing.md",
     ):
         text = (ROOT / name).read_text()
         links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
-        assert all((ROOT / link).exists() for link in links), (name, links)
+        assert all((ROOT / name).parent.joinpath(link).exists() for link in links), (name, links)
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\S+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert f"\n{target}:" in makefile
