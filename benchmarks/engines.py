@@ -8,20 +8,25 @@ Two tasks, 20 parameters each (see overhead.py), random search, two trials at a 
 - "efficiency": evaluations that sleep 100 ms; trials a second of two workers over twice those of one, in percent.
 
 The clock runs from the moment when the first evaluation begins to the end of the whole run, so that starting workers
-does not count and ending them does. Contestants take turns, `--repeats` times; medians are printed. A contestant that is not installed is left out.
+does not count and ending them does. Ratios are to Ray Tune without its log files and to Optuna
+on PostgreSQL, each trial of which survives a crash of the server, as ours do. Contestants take turns, `--repeats` times; medians are printed. A contestant that is not installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import logging
+import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +35,14 @@ from overhead import CATEGORIES, FLOATS, NAMES, SPACE, objective
 
 import heuretic as hr
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from postgres import Server, program_path
+
 #: (trials, workers, seconds that an evaluation sleeps) -> when the first evaluation began, as Unix time. Runs one study
 #: or the like to its end.
 RunTrials = Callable[[int, int, float], float]
 SLEEP_S = 0.1
+FRESH = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,13 @@ class Contestant:
 
     Attributes:
         run: Runs a number of trials. trials: How many the overhead is timed over. needs: The package it is part of.
+        workers: The numbers of workers it is timed with.
     """
 
     run: RunTrials
     trials: int
     needs: str = "heuretic"
+    workers: tuple[int, ...] = (1, 2)
 
 
 def sleepy(program: Mapping[str, Any]) -> float:
@@ -56,16 +67,18 @@ def sleepy(program: Mapping[str, Any]) -> float:
 
 
 def heuretic_run(engine: str, store: str | None = None) -> RunTrials:
-    """Return a contestant that runs a study on one of our engines. `store` may hold "{}" for a fresh name."""
-    fresh = iter(range(10**6))
+    """Return a contestant that runs studies on one of our engines. `store` may hold "{}" for a fresh name."""
 
     def run(trials: int, workers: int, sleep_s: float) -> float:
+        number = next(FRESH)
         study = hr.discover(
             SPACE, sleepy if sleep_s else objective, minimize="value", trials=trials, algorithm=hr.RandomSearch(),
-            engine=engine, workers=workers, store=store and store.format(next(fresh)), progress=False,
+            engine=engine, workers=workers, store=store and store.format(number), name=f"run {number}", progress=False,
         )  # fmt: skip
         assert study.counts == {"finished": trials}
-        return min(trial.started for trial in study.trials)
+        began = min(trial.started for trial in study.trials)
+        study.store.close()
+        return began
 
     return run
 
@@ -103,10 +116,76 @@ def ray_tune_run(trials: int, workers: int, sleep_s: float) -> float:
     return min(result.metrics["began"] for result in found if result.metrics)
 
 
-def table(folder: str) -> dict[str, Contestant]:
-    """Return the contestants by name."""
+def optuna_run(url: str) -> RunTrials:
+    """Return Optuna on a database of its own: its way to share a study is to run the same function in several processes."""
+
+    def run(trials: int, workers: int, sleep_s: float) -> float:
+        import optuna
+
+        name = f"s{time.time_ns()}"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(storage=url, study_name=name)
+        context = multiprocessing.get_context("spawn")
+        share = (url, name, trials // workers, sleep_s)
+        processes = [context.Process(target=optuna_worker, args=share) for _ in range(workers)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        done = study.trials
+        assert len(done) == trials
+        return min(trial.datetime_start.timestamp() for trial in done if trial.datetime_start)
+
+    return run
+
+
+def optuna_worker(url: str, name: str, trials: int, sleep_s: float) -> None:
+    """Run a share of the trials of an Optuna study; in a process of its own."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seed = time.time_ns() % 2**31  # two processes with one seed would draw the same
+    study = optuna.load_study(study_name=name, storage=url, sampler=optuna.samplers.RandomSampler(seed=seed))
+
+    def evaluate(trial: Any) -> float:
+        p = {k: trial.suggest_float(k, -5, 5) for k in FLOATS}
+        p |= {k: trial.suggest_categorical(k, NAMES) for k in CATEGORIES}
+        time.sleep(sleep_s)
+        return objective(p)
+
+    study.optimize(evaluate, n_trials=trials)
+
+
+def postgresql(server: Any, name: str) -> str:
+    """Return the URL of a new database."""
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    return server.url(name)
+
+
+def table(folder: str, server: Any) -> dict[str, Contestant]:
+    """Return the contestants by name; those on PostgreSQL if there is a server."""
+    sqlite = f"sqlite:///{folder}/{{}}.db"
+    shared: dict[str, Contestant] = {}
+    if server is not None:
+        ours = (
+            postgresql(server, "ours") + "?application_name={}"
+        )  # no other name is needed: each run makes its own study
+        theirs = postgresql(server, "theirs").replace("postgresql:", "postgresql+psycopg:")
+        shared = {
+            "heuretic processes, postgresql": Contestant(heuretic_run("processes", ours), 2000, "psycopg"),
+            "heuretic workers, postgresql": Contestant(heuretic_run("workers", ours), 2000, "psycopg"),
+            "optuna, postgresql": Contestant(optuna_run(theirs), 60, "optuna"),
+        }
     return {
+        "heuretic inline, sqlite": Contestant(heuretic_run("inline", sqlite), 2000, workers=(1,)),
+        "heuretic inline, sqlite normal": Contestant(
+            heuretic_run("inline", f"{sqlite}?synchronous=NORMAL"), 2000, workers=(1,)
+        ),
         "heuretic processes": Contestant(heuretic_run("processes"), 5000),
+        "heuretic processes, sqlite": Contestant(heuretic_run("processes", sqlite), 2000),
+        "heuretic workers, sqlite": Contestant(heuretic_run("workers", sqlite), 2000),
+        "heuretic workers, sqlite normal": Contestant(heuretic_run("workers", f"{sqlite}?synchronous=NORMAL"), 2000),
+        **shared,
         "heuretic ray": Contestant(heuretic_run("ray"), 2000, "ray"),
         "heuretic ray, sqlite normal": Contestant(
             heuretic_run("ray", f"sqlite:///{folder}/{{}}.db?synchronous=NORMAL"), 2000, "ray"
@@ -128,21 +207,29 @@ def per_second(contestants: Mapping[str, Contestant], repeats: int, quick: bool)
     for _ in range(repeats):
         for name, each in contestants.items():
             n = max(20, each.trials // 5) if quick else each.trials
-            taken[name].append(seconds(each.run, n, 2) / n)
+            taken[name].append(seconds(each.run, n, max(each.workers)) / n)
             print(f"  {name:34s}{1 / taken[name][-1]:10.1f} trials/s", flush=True)
-    base = statistics.median(taken["ray tune"]) if "ray tune" in taken else None
-    print(f"{'overhead, two workers':34s}{'trials/s':>10s}{'ms/trial':>10s}{'x Ray Tune':>12s}")
+    bases = {
+        peer: statistics.median(taken[name]) if name in taken else None
+        for peer, name in (("Ray Tune", "ray tune, no logs"), ("Optuna", "optuna, postgresql"))
+    }
+    print(
+        f"{'overhead, two workers':34s}{'trials/s':>10s}{'ms/trial':>10s}" + "".join(f"{'x ' + p:>12s}" for p in bases)
+    )
     rows: list[dict[str, Any]] = []
     for name, times in taken.items():
         wall = statistics.median(times)
-        ratio = base / wall if base else None
-        rows.append({"task": "overhead", "contestant": name, "trials_per_s": 1 / wall, "times_ray_tune": ratio})
-        print(f"{name:34s}{1 / wall:10.1f}{wall * 1e3:10.2f}{f'{ratio:.1f}' if ratio else '-':>12s}", flush=True)
+        ratios = [base / wall if base else None for base in bases.values()]
+        named = dict(zip(("times_ray_tune", "times_optuna_postgresql"), ratios, strict=True))
+        rows.append({"task": "overhead", "contestant": name, "trials_per_s": 1 / wall, **named})
+        shown = "".join(f"{f'{ratio:.1f}' if ratio else '-':>12s}" for ratio in ratios)
+        print(f"{name:34s}{1 / wall:10.1f}{wall * 1e3:10.2f}{shown}", flush=True)
     return rows
 
 
 def efficiency(contestants: Mapping[str, Contestant], repeats: int, quick: bool) -> list[dict[str, Any]]:
     """Time two workers beside one on evaluations that sleep, and print how much of the second one is used."""
+    contestants = {name: each for name, each in contestants.items() if len(each.workers) > 1}
     n = 40 if quick else 100
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(repeats):
@@ -176,8 +263,13 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--json", type=Path)
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        contestants = {n: c for n, c in table(folder).items() if given.only in n and is_there(c.needs)}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        server = None
+        if program_path("initdb") is not None:
+            server = Server()
+            stack.callback(server.close)
+        contestants = {n: c for n, c in table(folder, server).items() if given.only in n and is_there(c.needs)}
         if any(each.needs.startswith("ray") for each in contestants.values()):
             import ray
 
