@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="Show what a store holds under this name; runs nothing.")
     ] = None,
     optimum: Annotated[float | None, typer.Option(help="The best value there is, if known.")] = None,
-    engine: Annotated[Literal["inline", "processes"] | None, typer.Option(help="Where evaluations run.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Where evaluations run: inline, processes or ray.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plot and the table to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")] = False,

@@ -71,8 +71,10 @@ def discover(
     store: Annotated[str | None, typer.Option(envvar="HEURETIC_STORE", help="Default: sqlite:///heuretic.db")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: the file's name.")] = None,
     engine: Annotated[
-        Literal["inline", "processes", "workers"] | None,
-        typer.Option(help="Where evaluations run; with workers, `heuretic worker` may join."),
+        str | None,
+        typer.Option(
+            help="Where evaluations run: inline, processes, workers (which `heuretic worker` may join), ray or ray://HOST:PORT."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes here; implies --engine processes.")

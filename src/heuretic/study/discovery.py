@@ -12,7 +12,7 @@ from heuretic.search import NSGA2, Algorithm, Genome, InfeasibleError, Limit, Pr
 from heuretic.search.limits import computed_costs, total_violation
 from heuretic.study.artifacts import artifacts_url
 from heuretic.study.conditions import Conditions, Retry
-from heuretic.study.engines import Engine, Inline, Report
+from heuretic.study.engines import Engine, EngineError, Inline, Report
 from heuretic.study.engines.processes import Processes
 from heuretic.study.loop import Budget, Prune, Run, with_rewards
 from heuretic.study.progress import Progress
@@ -178,6 +178,7 @@ def discover(
             f"limits must have different costs, got {', '.join(names)}. Give at_least and at_most in one Limit"
         )
     conditions = Conditions(Retry(attempts=retry) if isinstance(retry, int) else retry, timeout_s, memory_mb, resources)
+    _check_engine(engine, conditions, deterministic)
     program = freeze(program)
     checks = _CostCheck(tuple(limits))
     space = Space(program, checks.feasible, checks.violation) if checks.limits else Space(program)
@@ -244,8 +245,6 @@ def discover(
     running: Engine | None = None
     try:
         if engine == "workers":
-            if deterministic:
-                raise ValueError("deterministic must be False with engine='workers': workers come and go")
             from heuretic.study.sharing import share  # imports SQLAlchemy
 
             running = shared = share(
@@ -296,18 +295,27 @@ def _engine(
 ) -> Engine:
     """Return the engine of this name, whose workers belong to this process."""
     if engine == "inline":
-        if conditions.timeout_s is not None or conditions.memory_mb is not None:
-            raise ValueError("timeout_s and memory_mb need engine='processes': this process cannot end itself")
         return Inline(evaluator, report)
     if engine == "processes":
         return Processes(evaluator, report, workers if workers is not None else _cores(), conditions)
-    if engine == "ray" or engine.startswith("ray:"):
-        from heuretic.study.engines.ray import Ray
+    from heuretic.study.engines.ray import Ray
 
-        return Ray(evaluator, report, workers, conditions, engine, note)
-    raise ValueError(
-        f"engine must be 'inline', 'processes', 'workers', 'ray', or 'ray://HOST:PORT' and the like, got {engine!r}"
-    )
+    return Ray(evaluator, report, workers, conditions, engine, note)
+
+
+def _check_engine(engine: str, conditions: Conditions, deterministic: bool) -> None:
+    """Refuse what cannot run before anything is written.
+
+    Raises: EngineError if there is no such engine; ValueError if it cannot do what is asked for.
+    """
+    if engine not in ("inline", "processes", "workers", "ray") and not engine.startswith("ray:"):
+        raise EngineError(
+            f"engine must be 'inline', 'processes', 'workers', 'ray', or 'ray://HOST:PORT' and the like, got {engine!r}"
+        )
+    if engine == "inline" and (conditions.timeout_s is not None or conditions.memory_mb is not None):
+        raise ValueError("timeout_s and memory_mb need engine='processes': this process cannot end itself")
+    if engine == "workers" and deterministic:
+        raise ValueError("deterministic must be False with engine='workers': workers come and go")
 
 
 def _objectives(
