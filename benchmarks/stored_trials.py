@@ -114,6 +114,16 @@ def analyze(store: SqlStore) -> None:
     store.transact(lambda connection: connection.execute(sa.text("ANALYZE")))
 
 
+def size(store: SqlStore) -> int:
+    """Return the bytes that the trials take, indices included."""
+    import sqlalchemy as sa
+
+    query = "SELECT pg_total_relation_size('trials')"
+    if store.dialect == "sqlite":
+        query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    return int(store.transact(lambda connection: connection.execute(sa.text(query)).scalar_one(), write=False))
+
+
 def clean(store: SqlStore) -> None:
     """Remove what `at_mark` has added."""
     import sqlalchemy as sa
@@ -175,7 +185,7 @@ def measure(kind: str, marks: list[int]) -> list[dict[str, Any]]:
             count += 200
             rows.append(
                 {
-                    "store": kind, "trials": mark, "ms": times, "bulk_trials_per_s": filled, "inline_trials_per_s": inline,
+                    "bytes_per_trial": size(store) / count, "store": kind, "trials": mark, "ms": times, "bulk_trials_per_s": filled, "inline_trials_per_s": inline,
                     "workers_trials_per_s": shared, "resume_s": opened,
                 }
             )  # fmt: skip
@@ -190,9 +200,9 @@ def table(rows: list[dict[str, Any]]) -> None:
     for name in rows[0]["ms"]:
         values = [row["ms"][name] for row in rows]
         print(f"{name + ' (ms)':24s}" + "".join(f"{v:12.2f}" for v in values) + f"{values[-1] / values[0]:9.2f}")
-    for name in ("inline_trials_per_s", "workers_trials_per_s", "bulk_trials_per_s", "resume_s"):
+    for name in ("inline_trials_per_s", "workers_trials_per_s", "bulk_trials_per_s", "resume_s", "bytes_per_trial"):
         values = [row[name] for row in rows]
-        ratio = values[-1] / values[0] if name == "resume_s" else values[0] / values[-1]
+        ratio = values[-1] / values[0] if name in ("resume_s", "bytes_per_trial") else values[0] / values[-1]
         print(f"{name.replace('_', ' '):24s}" + "".join(f"{v:12.1f}" for v in values) + f"{ratio:9.2f}")
 
 

@@ -215,7 +215,8 @@ def main() -> None:
         if name != "driver_log":
             print(f"{name.replace('_', ' '):18s}" + "".join(f"{row[name]:>14}" for row in rows))
     if given.json:
-        Path(given.json).write_text(json.dumps(rows, indent=1) + "\n")
+        kept = [{name: value for name, value in row.items() if name != "driver_log"} for row in rows]
+        Path(given.json).write_text(json.dumps(kept, indent=1) + "\n")
     bad = [
         row for row in rows if row["lost"] or row["counted_twice"] or row["stuck"] or row["wrong"] or row["went_back"]
     ]
