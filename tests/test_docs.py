@@ -24,10 +24,15 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
+def run_page(page: str, count: int, folder: Path) -> str:
+    """Run the Python blocks of a page, of which there are so many; return what they print."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) == count
+    return run("\n".join(blocks), folder)
+
+
 def test_the_readme_runs_and_shows_what_it_says(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
-    printed = run("\n".join(blocks), tmp_path)
+    printed = run_page("README.md", 4, tmp_path)
     assert "SiLU()" in printed
     assert "ReLU()" not in printed
     assert "-> SquaredReLU" in printed
@@ -39,18 +44,14 @@ def test_the_readme_runs_and_shows_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_page_on_searching_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/search.md").read_text(), re.DOTALL)
-    assert len(blocks) == 7
-    printed = run("\n".join(blocks), tmp_path)
+    printed = run_page("docs/search.md", 7, tmp_path)
     assert "OptunaSampler" in printed
     assert "answered from memory" in printed
     assert "'pruned'" in printed
 
 
 def test_the_page_on_artifacts_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/artifacts.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
-    printed = run("\n".join(blocks), tmp_path)
+    printed = run_page("docs/artifacts.md", 3, tmp_path)
     assert "Artifact(name='predictions.csv'" in printed
     assert "\nb'0," in printed
     assert "\n{}\nRemoved(digests=(), size=0, leftovers=0)" in printed
@@ -60,30 +61,26 @@ def test_the_page_on_artifacts_runs(tmp_path: Path) -> None:
 
 def test_the_page_on_energy_runs(tmp_path: Path) -> None:
     pytest.importorskip("codecarbon")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/carbon.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
-    printed = run("\n".join(blocks), tmp_path)
+    printed = run_page("docs/carbon.md", 2, tmp_path)
     assert "'co2e_kg'" in printed
     assert re.findall(r"^(\w+): [\d.]+x less", printed, re.MULTILINE) == ["model", "machine", "mechanisation", "map"]
     assert "9 times the emissions" in printed  # 381 g/kWh for 56, at a PUE of 1.58 for 1.2
 
 
 def test_the_page_on_other_tools_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/interop.md").read_text(), re.DOTALL)
-    assert len(blocks) == 7
-    printed = run("\n".join(blocks), tmp_path)
+    printed = run_page("docs/interop.md", 7, tmp_path)
     assert "'C': number(lo=0.001, hi=1.0, log=True)" in printed
     assert "Study('models': 10 finished; best value" in printed
     assert len(list((tmp_path / "runs/models").glob("trial-*/*"))) == 15
 
 
 def test_the_page_on_sharing_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sharing.md").read_text(), re.DOTALL)
-    script = tmp_path / "page.py"
-    script.write_text("\n".join(blocks))
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert "Study('road': 20 finished" in done.stdout
+    assert "Study('road': 20 finished" in run_page("docs/sharing.md", 1, tmp_path)
+
+
+def test_the_page_on_ray_runs(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    assert "Study('on ray': 20 finished" in run_page("docs/ray.md", 1, tmp_path)
 
 
 def test_every_file_and_command_that_the_documents_name_exists() -> None:
