@@ -162,3 +162,25 @@ def test_passwords_are_not_shown() -> None:
     with pytest.raises(StoreError) as caught:
         open_store(url).names()
     assert "secret" not in str(caught.value) + open_store(url).url + repr(open_store(url))
+
+
+def test_a_database_may_hold_other_things_too(postgres_url: str) -> None:
+    optuna = pytest.importorskip("optuna")
+    theirs = postgres_url.replace("postgresql:", "postgresql+psycopg:")
+    optuna.create_study(storage=theirs, study_name="theirs")  # in tables of the same names
+    store = open_store(postgres_url)
+    store.create(STUDY)
+    assert store.names() == ["first"]
+    assert optuna.get_all_study_names(theirs) == ["theirs"]
+    store.close()
+
+
+def test_a_file_of_another_program_keeps_what_it_has(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    url = f"sqlite:///{tmp_path}/s.db"
+    optuna.create_study(storage=url, study_name="theirs")
+    with pytest.raises(
+        StoreError, match=r"must be empty or a store of heuretic, got tables of another program \(studies, trials\)"
+    ):
+        open_store(url).names()
+    assert optuna.get_all_study_names(url) == ["theirs"]

@@ -42,8 +42,8 @@ from heuretic.study.trial import Ticket
 
 T = TypeVar("T")
 _POSTGRESQL = ("postgresql", "postgres")
-#: Where the tables are in a PostgreSQL database.
-_SCHEMA_NAME = "heuretic"
+#: Where the tables are in a PostgreSQL database. Not "heuretic": a user of that name would find them before other tables.
+_SCHEMA_NAME = "heuretic_store"
 
 
 class SqlStore:
