@@ -261,15 +261,28 @@ class TestConnections:
         store.close()
 
     def test_patience_ends(self, postgres_url: str, server: Server) -> None:
-        store = SqlStore(postgres_url, patience_s=0.3)
+        store = SqlStore(postgres_url, patience_s=4)
         store.create(STUDY)
+        said: list[str] = []
+        store.note = said.append
         database = postgres_url.rpartition("/")[2]
         server.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
         with pytest.raises(
-            StoreError, match=r"(?s)cannot use postgresql://.*Tried again for 0 s. What is stored is safe"
+            StoreError, match=r"(?s)cannot use postgresql://.*Tried again for 4 s\. What is stored is safe"
         ):
             store.state("first")
+        assert len(said) == 1
+        assert "is out of reach" in said[0]
+
+    def test_what_cannot_be_written_is_not_tried_again(self, postgres_url: str) -> None:
+        store = SqlStore(postgres_url)
+        store.create(STUDY)
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="cannot contain NUL"):
+            store.enqueue("first\0", 0, (1,))
+        assert time.monotonic() - began < 60
+        store.close()
 
     @pytest.mark.parametrize(
         ("wrong", "said"),

@@ -54,6 +54,8 @@ def worker(
     if not isinstance(database, SqlStore):
         raise UsageError(f"store must be the URL of a database, got {store!r}")
     said = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not as_json:
+        database.note = lambda line: said.print(line, markup=False)
     title = _await(database, name, idle_s, (lambda line: None) if as_json else said.print)
     joined = join(database, title, workers=workers, code=code, folder=folder, trust=trust or (), idle_s=idle_s)
     asked: list[Literal["soon", "now"]] = []

@@ -220,6 +220,8 @@ def discover(
         _enqueue_new(study, space, enqueue)
     others = (warm_start,) if isinstance(warm_start, Study) else tuple(warm_start)
     shown = Progress(main.name, trials, main.sign, sum(study.counts.values()), progress)
+    if hasattr(opened, "note"):
+        opened.note = shown.note  # type: ignore[attr-defined]
     pruner = prune if isinstance(prune, Pruner) else None
     earlier = [] if existing else _earlier(others, space, objectives, tuple(limits))
     facts = {} if isinstance(opened, Memory) else _code_of(evaluate, program)

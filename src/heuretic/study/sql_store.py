@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from heuretic.search import Genome
 from heuretic.study.records import Artifact, StudyRecord, TrialRecord
@@ -69,6 +69,8 @@ class SqlStore:
         self._open: sa.Connection | None = None
         self._ids: dict[str, int] = {}
         self._was_open = False
+        #: Called with lines for people, such as that the database is out of reach.
+        self.note: Callable[[str], None] = lambda line: None
         #: When the connection was last made, by `time.monotonic`.
         self.connected = 0.0
 
@@ -157,14 +159,17 @@ class SqlStore:
 
         Raises: StoreError if the database cannot be reached or written; nothing is written then.
         """
-        gives_up, pause_s = 0.0, 0.05
+        gives_up, pause_s, told = 0.0, 0.05, False
         while True:
             try:
                 connection = self._connection.execution_options(begin="IMMEDIATE" if write else "DEFERRED")
                 if self.dialect == "postgresql":  # a single statement needs no transaction: two messages instead of six
                     connection.connection.dbapi_connection.autocommit = not write  # type: ignore[union-attr]
                 with connection.begin():
-                    return work(connection)
+                    result = work(connection)
+                if told:
+                    self.note(f"{self.url} is back.")
+                return result
             except IntegrityError:
                 raise
             except (DBAPIError, OSError) as error:
@@ -173,7 +178,10 @@ class SqlStore:
                 now = time.monotonic()
                 gives_up = gives_up or now + self.patience_s
                 if not again or now > gives_up:
-                    raise self._explained(error) from error
+                    raise self._explained(error, again) from error
+                if not told and pause_s > 1:
+                    self.note(f"{self.url} is out of reach ({_said(error)}); trying for {self.patience_s:.0f} s.")
+                    told = True
                 time.sleep(min(pause_s, max(0.0, gives_up - now)) * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, 5.0)
 
@@ -188,10 +196,11 @@ class SqlStore:
             return True
         if code == "53100":  # disk full
             return False
-        return self._was_open and (error.connection_invalidated or code is None or code[:2] in ("08", "57", "53"))
+        lost = code is None and isinstance(error, OperationalError)  # what the client finds has no code
+        return self._was_open and (error.connection_invalidated or lost or (code or "")[:2] in ("08", "57", "53"))
 
-    def _explained(self, error: Exception) -> StoreError:
-        said = " ".join(str(getattr(error, "orig", error)).split())
+    def _explained(self, error: Exception, tried: bool) -> StoreError:
+        said = _said(error)
         code = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         if "disk is full" in said or "No space left" in said or code == "53100" or "disk I/O error" in said:
             advice = "The disk is full, or its quota is. Nothing that was stored is lost: make room and run again"
@@ -199,7 +208,7 @@ class SqlStore:
             advice = (
                 "Are host, port, user, password (URL, PGPASSWORD or ~/.pgpass) and database right, and does it run?"
             )
-        elif self._was_open and self.dialect == "postgresql":
+        elif tried:
             advice = f"Tried again for {self.patience_s:.0f} s. What is stored is safe: run again when it is back"
         else:
             advice = "Is it a heuretic store, and may it be written?"
@@ -390,6 +399,10 @@ class SqlStore:
     def close(self) -> None:
         self._drop()
         self._engine.dispose()
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(getattr(error, "orig", error)).split())
 
 
 def _without_password(url: str) -> str:
