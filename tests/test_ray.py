@@ -356,7 +356,7 @@ class TestRefusals:
 
     def test_wrong_names_and_addresses(self, cluster: Any) -> None:
         for engine in ("rai", "ray:", "Ray", "rayon"):
-            with pytest.raises(EngineError, match="engine must be"):
+            with pytest.raises(ValueError, match="engine must be"):
                 hr.discover(SPACE, score, engine=engine, **RANDOM)
         with pytest.raises(EngineError, match=r"Ray is connected to .* already, got engine='ray:10\.1\.1\.1:6379'"):
             hr.discover(SPACE, score, engine="ray:10.1.1.1:6379", **RANDOM)

@@ -12,7 +12,7 @@ import pytest
 
 import heuretic as hr
 from heuretic.study import StoreError, Study, TrialRecord, open_store
-from objectives import SPACE, WIDE, Point, failing, met_while_running, noisy, score, size, slow
+from objectives import SPACE, WIDE, Point, failing, meeting, met_while_running, noisy, score, size, slow
 
 
 def genomes(study: Study) -> list[Any]:
@@ -224,6 +224,13 @@ def test_one_name_cannot_mean_two_choices() -> None:
     assert "was first met as" in (study.trials[1].error or "")
 
 
+def test_all_workers_evaluate_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE", str(tmp_path))
+    study = hr.discover(SPACE, meeting, trials=6, engine="processes", workers=3, progress=False)
+    assert study.counts == {"finished": 6}
+    assert {t.worker for t in study.trials} == {"worker-0", "worker-1", "worker-2"}
+
+
 def test_processes_give_the_same_trials_as_inline_when_deterministic() -> None:
     runs = [
         hr.discover(SPACE, noisy, trials=60, engine="processes", workers=3, deterministic=True, seed=2,
@@ -231,7 +238,6 @@ def test_processes_give_the_same_trials_as_inline_when_deterministic() -> None:
         for _ in range(2)
     ]  # fmt: skip
     assert genomes(runs[0]) == genomes(runs[1])
-    assert {t.worker for t in runs[0].trials} == {"worker-0", "worker-1", "worker-2"}
     alone = hr.discover(
         SPACE,
         noisy,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heuretic.cli.files import UsageError, load_module
+from heuretic.cli.files import UsageError, engine_name, load_module
 
 DEFAULT_STORE = "sqlite:///heuretic.db"
 
@@ -30,7 +30,7 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="Show what a store holds under this name; runs nothing.")
     ] = None,
     optimum: Annotated[float | None, typer.Option(help="The best value there is, if known.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Where evaluations run: inline, processes or ray.")] = None,
+    engine: Annotated[str | None, typer.Option(callback=engine_name, help="Where evaluations run: inline, processes or ray.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; implies --engine processes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plot and the table to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")] = False,

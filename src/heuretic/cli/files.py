@@ -16,6 +16,13 @@ class UsageError(ValueError):
     """What was asked for on the command line cannot be found or makes no sense."""
 
 
+def engine_name(given: str | None) -> str | None:
+    """Return the name of an engine as it was given. Raises: UsageError if there is none of this name."""
+    if given is None or given in ("inline", "processes", "workers", "ray") or given.startswith("ray:"):
+        return given
+    raise UsageError(f"engine must be inline, processes, workers, ray or ray://HOST:PORT, got {given!r}")
+
+
 def load_module(file: Path) -> ModuleType:
     """Import a user's Python file under its own name, as worker processes will.
 

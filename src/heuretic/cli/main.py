@@ -17,7 +17,7 @@ from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
-from heuretic.cli.files import UsageError, load_module, load_object
+from heuretic.cli.files import UsageError, engine_name, load_module, load_object
 from heuretic.cli.study import DEFAULT_STORE, study_app
 from heuretic.cli.worker import worker
 from heuretic.symbolic import PatchError
@@ -73,7 +73,8 @@ def discover(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="Where evaluations run: inline, processes, workers (which `heuretic worker` may join), ray or ray://HOST:PORT."
+            callback=engine_name,
+            help="Where evaluations run: inline, processes, workers (which `heuretic worker` may join), ray or ray://HOST:PORT.",
         ),
     ] = None,
     workers: Annotated[
