@@ -70,7 +70,7 @@ def show(
         console.print(
             f"{shared['led']}; {len(shared['workers'])} worker(s) with {slots} slot(s) alive; trials on their way: "
             f"{shared['tickets'].get('claimed', 0)} claimed, {shared['tickets'].get('open', 0)} waiting",
-            highlight=False, markup=False,
+            highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
     print_leaderboard(study, top)
     if study.best is not None and study.start is not None:
