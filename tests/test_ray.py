@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,21 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+def servers_of(pid: int) -> list[int]:
+    """Return Ray's own servers among the children of a process, some of which come and go."""
+    found: list[int] = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() in ("raylet", "gcs_server"):
+                found.append(child.pid)
+    return found
+
+
 def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # also if it goes while it is looked at
+        return True
 
 
 def kill_when_begun(folder: Path, trial: int) -> threading.Thread:
@@ -413,7 +427,7 @@ class TestScripts:
         store = f"sqlite:///{project}/s.db"
         until(lambda: len(list((project / "begun").iterdir())) == 2)
         time.sleep(1.0)  # some trials end
-        servers = [each.pid for each in psutil.Process(first.pid).children() if each.name() in ("raylet", "gcs_server")]
+        servers = servers_of(first.pid)
         first.kill()
         first.communicate()
         assert len(servers) == 2
