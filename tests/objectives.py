@@ -75,15 +75,6 @@ def killing(point: Point) -> float:
     return score(point)
 
 
-def killing_once(point: Point) -> float:
-    """Kill the first process that evaluates; later ones succeed."""
-    flag = Path(os.environ["TRACE"]) / "killed"
-    if not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return score(point)
-
-
 def slow(point: Point, trial: hr.Trial) -> float:
     """Report many steps slowly."""
     for step in range(100):

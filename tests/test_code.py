@@ -196,3 +196,8 @@ def test_the_packages_that_code_imports(tmp_path: Path) -> None:
         {"a.py": b"import os.path, numpy as np\nfrom b.c import d\n", "b/c.py": b"from . import e\nimport torch.nn\n"},
     )
     assert code.imports() == {"numpy", "b", "torch"}
+
+
+def test_a_digest_of_strangers_is_no_path() -> None:
+    with pytest.raises(ValueError, match="must be 32 hexadecimal digits"):
+        Code("../../elsewhere", {"a.py": b""}).unpack()

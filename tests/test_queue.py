@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from heuretic.study import Retry, StoreError, StudyRecord
 from heuretic.study.queue import Queue
 from heuretic.study.sql_store import SqlStore
+from heuretic.study.tables import workers
 from heuretic.study.trial import Outcome, Ticket
 from heuretic.symbolic import FrozenDict
 from postgres import Server
@@ -200,9 +202,32 @@ def test_reports_reach_the_leader_once_and_decisions_the_worker(queue: Queue) ->
     assert queue.exchange("a", 60.0, steps=[(0, 2, {"loss": 1.5})], running=[0, 1]).stop == [0]
     queue.begin()  # another leader takes over, and hears all of it
     assert [step[:2] for step in queue.steps()] == [(0, 1), (1, 1), (0, 2)]
-    queue.forget_steps([0, 1])
+    queue.forget_steps([0])
     queue.begin()
-    assert queue.steps() == []
+    assert [step[:2] for step in queue.steps()] == [(1, 1)]
+    queue.exchange("zombie", 60.0, steps=[(99, 1, {"loss": 0.0})])  # of a trial that is recorded already
+    queue.begin()
+    assert [step[:2] for step in queue.steps()] == [(1, 1)]
+
+
+def test_a_decision_ends_with_the_attempt_that_it_was_about(queue: Queue) -> None:
+    offer(queue, 1)
+    claimed(queue, "a", 1, silent_s=0.05)
+    queue.stop([0])
+    time.sleep(0.1)
+    assert queue.recover(Retry(first_s=0.0)) == 1
+    assert claimed(queue, "b", 1) == [0]
+    assert queue.exchange("b", 60.0, steps=[(0, 1, {"loss": 1.0})], running=[0]).stop == []
+
+
+def test_workers_that_are_gone_are_cleared_away(queue: Queue) -> None:
+    queue.alive("gone", 0.05, 1, [])
+    queue.alive("here", 60.0, 2, [])
+    time.sleep(0.1)
+    assert queue.alive_workers() == {"here": 2}
+    queue.begin()
+    kept = queue.store.transact(lambda connection: connection.execute(sa.select(workers.c.id)).scalars().all())
+    assert kept == ["here"]
 
 
 def test_code_is_kept(queue: Queue) -> None:
@@ -219,6 +244,7 @@ real = time.time
 time.time = lambda: real() + {skew}
 from heuretic.study.queue import Queue
 from heuretic.study.sql_store import SqlStore
+from heuretic.study.tables import workers
 queue = Queue(SqlStore(sys.stdin.readline().strip()), "first")
 [claim] = queue.exchange("skewed", 1.0, want=1).claims
 queue.alive("skewed", 60.0, 1, [claim.ticket.number])

@@ -67,8 +67,10 @@ class Code:
     def unpack(self) -> Path:
         """Write the files to a folder for temporary files that is this user's own, and return it. Equal code shares one.
 
-        Raises: as `write`.
+        Raises: as `write`; ValueError if the digest, which may be a stranger's word, is none.
         """
+        if not re.fullmatch("[0-9a-f]{32}", self.digest):
+            raise ValueError(f"the digest of code must be 32 hexadecimal digits, got {self.digest!r}")
         user = f"heuretic-{os.getuid()}" if hasattr(os, "getuid") else "heuretic"
         top = Path(tempfile.gettempdir(), user)
         top.mkdir(mode=0o700, exist_ok=True)

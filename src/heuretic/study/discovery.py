@@ -14,7 +14,7 @@ from heuretic.study.conditions import Conditions, Retry
 from heuretic.study.continuing import adapter, check_same, earlier_trials
 from heuretic.study.engines import Engine, Inline, Report
 from heuretic.study.engines.processes import Processes
-from heuretic.study.loop import Budget, Prune, Run
+from heuretic.study.loop import Budget, Prune, Run, Stop
 from heuretic.study.progress import Progress
 from heuretic.study.records import Direction, Objective, StudyRecord
 from heuretic.study.store import Conflict, Memory, Store, StoreError, open_store
@@ -26,6 +26,7 @@ from heuretic.symbolic.names import name_of
 from heuretic.symbolic.values import freeze
 
 if TYPE_CHECKING:
+    from heuretic.study.code import Code
     from heuretic.study.energy import Energy
 
 #: What decides: the name of a metric, or a function of all metrics by name.
@@ -224,7 +225,8 @@ def discover(
         opened.note = shown.note  # type: ignore[attr-defined]
     pruner = prune if isinstance(prune, Pruner) else None
     earlier = [] if existing else earlier_trials(others, space, objectives, tuple(limits))
-    facts = {} if isinstance(opened, Memory) else _code_of(evaluate, program)
+    code = None if isinstance(opened, Memory) else _code_of(evaluate, spaces[0].program)
+    facts = {} if code is None else {"code": code.digest}
 
     def begin() -> Run:
         return Run(
@@ -250,7 +252,7 @@ def discover(
             from heuretic.study.sharing import share  # imports SQLAlchemy
 
             running = shared = share(
-                opened, record.name, evaluator, lambda *said: run.report(*said), conditions,
+                opened, record.name, evaluator, code, lambda *said: run.report(*said), conditions,
                 _cores() if workers is None else workers, prune is not None, shown.note,
             )  # fmt: skip
             while shared.lead():
@@ -263,7 +265,9 @@ def discover(
                 shared.end(run.stopped)
                 break
             else:
-                return Study(opened, record.name, program=program, artifacts=place)
+                done = Study(opened, record.name, program=program, artifacts=place)
+                done.stopped = cast(Stop, shared.stopped)
+                return done
         else:
             run.restore()
             running = _engine(engine, evaluator, run.report, workers, conditions, shown.note)
@@ -434,14 +438,14 @@ def _evaluate_name(evaluate: Evaluate) -> str:
         return f"{getattr(evaluate, '__module__', '')}:{getattr(evaluate, '__qualname__', type(evaluate).__name__)}"
 
 
-def _code_of(evaluate: Evaluate, program: Any) -> dict[str, str]:
-    """Return the digest of the evaluation's code, as a fact about where trials ran; none if it has no files."""
+def _code_of(evaluate: Evaluate, program: Any) -> Code | None:
+    """Return the code of the evaluation, whose digest is a fact about where trials ran; None if it has no files."""
     from heuretic.study.code import collect
 
     try:
-        return {"code": collect(evaluate, program).digest}
+        return collect(evaluate, program)
     except (ValueError, OSError):
-        return {}
+        return None
 
 
 def _packages(evaluate: Evaluate) -> tuple[str, ...]:

@@ -119,15 +119,19 @@ class Queue:
             .where(sharing.c.study_id == self._key, free)
             .values(leader=who, until=self._now + silent_s, terms=json.dumps(terms), stopped="")
         )
-
         return self.store.transact(lambda connection: connection.execute(change).rowcount == 1)
 
     def begin(self) -> None:
-        """Offer again what an earlier leader withdrew, and take all reports anew."""
+        """Offer again what an earlier leader withdrew, take all reports of running trials anew, and clear away what
+        trials that are recorded and workers that are gone left behind."""
+        running = sa.select(tickets.c.number).where(self._mine)
+        ours, gone = reports.c.study_id == self._key, workers.c.until < self._now
 
         def work(connection: sa.Connection) -> None:
             connection.execute(tickets.update().where(self._mine, tickets.c.status == "held").values(status="open"))
-            connection.execute(reports.update().where(reports.c.study_id == self._key).values(taken=False))
+            connection.execute(reports.delete().where(ours, reports.c.number.not_in(running)))
+            connection.execute(reports.update().where(ours).values(taken=False))
+            connection.execute(workers.delete().where(workers.c.study_id == self._key, gone))
 
         self.store.transact(work)
 
@@ -186,7 +190,7 @@ class Queue:
         def work(connection: sa.Connection) -> None:
             if again:
                 due = self._now + sa.bindparam("pause", type_=sa.Double)
-                connection.execute(offer.values(status="open", worker="", due=due), again)
+                connection.execute(offer.values(status="open", worker="", due=due, stop=False), again)
             if given_up:
                 connection.execute(offer.values(status="done", outcome=sa.bindparam("told")), given_up)
 
@@ -285,7 +289,7 @@ class Queue:
     def give_back(self, worker: str, numbers: Collection[int]) -> None:
         """Offer claimed tickets again, as if they had never been claimed."""
         mine = (self._mine, tickets.c.worker == worker, tickets.c.status == "claimed", tickets.c.number.in_(numbers))
-        change = {"status": "open", "worker": "", "due": 0.0, "attempts": tickets.c.attempts - 1}
+        change = {"status": "open", "worker": "", "due": 0.0, "stop": False, "attempts": tickets.c.attempts - 1}
         self.store.transact(lambda connection: connection.execute(tickets.update().where(*mine).values(change)))
 
     def leave(self, worker: str, unfinished: Collection[int] = ()) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -31,8 +30,8 @@ WhichCode = Literal["same", "own", "kept"]
 
 
 def share(
-    store: Store, study: str, evaluator: Evaluator, report: Report, conditions: Conditions, workers: int, prunes: bool,
-    note: Callable[[str], None],
+    store: Store, study: str, evaluator: Evaluator, code: Code | None, report: Report, conditions: Conditions, workers: int,
+    prunes: bool, note: Callable[[str], None],
 ) -> Workers:  # fmt: skip
     """Return the engine of a study whose trials are evaluated by workers, with so many of them in this process's charge.
 
@@ -44,9 +43,10 @@ def share(
         )
     try:
         name = name_of(evaluator.evaluate)
-        code = collect(evaluator.evaluate, evaluator.spaces[0].program)
-    except (InvalidField, TypeError, ValueError) as error:
+    except (InvalidField, TypeError) as error:
         raise EngineError(f"evaluate must be importable to run in other processes: {error}") from error
+    if code is None:
+        raise EngineError("evaluate must be defined in a Python file to run in other processes")
     queue = Queue(store, study)
     queue.keep_code(code.digest, code.files)
     terms: dict[str, Any] = {
@@ -120,8 +120,7 @@ def _evaluation(
     """Import the function to call from the folder, or from the files kept with the study."""
     module, _, name = terms["evaluate"].partition(":")
     if which == "kept" and kept:
-        folder = Path(tempfile.mkdtemp(prefix="heuretic-code-"))
-        Code(terms["code"], kept).write(folder)
+        folder = Code(terms["code"], kept).unpack()
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.insert(0, place)

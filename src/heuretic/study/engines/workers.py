@@ -47,6 +47,7 @@ class Workers:
         local: Callable[[threading.Event], None] | None = None,
         trust: tuple[str, ...] = (),
     ) -> None:
+        self.stopped = ""
         self._queue = Queue(store, study, trust)
         self._report, self._conditions, self._terms, self._note = report, conditions, terms, note
         self._who = f"{uuid.uuid4().hex[:12]}@{host()}:{os.getpid()}"
@@ -55,6 +56,7 @@ class Workers:
         self._mean_s: float | None = None
         self._renewed = self._counted = -math.inf
         self._steps_at = 0.0
+        self._over: list[int] = []
         self._pause_s = self.SOON_S
         self._alone_since: float | None = time.monotonic()
         self._stopping = threading.Event()
@@ -73,19 +75,18 @@ class Workers:
     # -- leading ------------------------------------------------------------------------------------------------------------
 
     def lead(self) -> bool:
-        """Wait until this process leads the study; return False if another leader has ended it in the meantime."""
+        """Wait until this process leads the study; return False if another leader has ended it in the meantime, for the
+        reason that is then in `stopped`."""
         told = False
         while not self._renew():
             self._raise_trouble()
-            standing = self._queue.standing()
-            if standing.stopped and not standing.leader:
-                return False
             if not told:
                 self._note("Another process leads this study; this one stands by, and takes over if that one ends.")
                 told = True
             time.sleep(min(0.5, self._silent_s / 4))
             standing = self._queue.standing()
             if standing.stopped and not standing.leader:
+                self.stopped = standing.stopped
                 return False
         self._queue.begin()
         return True
@@ -139,19 +140,24 @@ class Workers:
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         until = time.monotonic() + timeout_s
+        if self._over:  # recorded by now
+            self._queue.forget_steps(self._over)
+            self._over = []
         while True:
             self._raise_trouble()
             now = time.monotonic()
             if now - self._renewed > self._silent_s / 4:
                 self._look_after()
-            self._pass_on_steps()
+            if now >= self._steps_at:
+                self._pass_on_steps()
             outcomes = self._queue.outcomes()
             if outcomes:
+                self._pass_on_steps()  # the last ones came with the outcomes
                 self._pause_s = self.SOON_S
                 for outcome in outcomes:
                     self._mean_s = outcome.seconds + 0.9 * ((self._mean_s or outcome.seconds) - outcome.seconds)
-                if self._terms.get("prunes"):
-                    self._queue.forget_steps([outcome.number for outcome in outcomes])
+                if self._terms["prunes"]:
+                    self._over = [outcome.number for outcome in outcomes]
                 return outcomes
             if now >= until:
                 return []
@@ -167,10 +173,9 @@ class Workers:
             self._queue.recover(self._conditions.retry)
 
     def _pass_on_steps(self) -> None:
-        now = time.monotonic()
-        if not self._terms.get("prunes") or now < self._steps_at:
+        self._steps_at = time.monotonic() + self.STEPS_S
+        if not self._terms["prunes"]:
             return
-        self._steps_at = now + self.STEPS_S
         ends = {number for number, step, metrics in self._queue.steps() if self._report(number, step, dict(metrics))}
         if ends:
             self._queue.stop(ends)
