@@ -35,7 +35,7 @@ import heuretic as hr
 import objectives
 from objectives import SPACE
 if __name__ == "__main__":
-    study = hr.discover(SPACE, objectives.{evaluate}, trials={trials}, seed=3, store=os.environ["URL"], name="shared", progress=False,
+    study = hr.discover(SPACE, objectives.{evaluate}, trials={trials}, seed=3, store=os.environ["URL"], name="shared",
                         algorithm=hr.Evolution(population=6, tournament=2), engine="workers", workers={workers},
                         retry=hr.Retry(first_s=0.1, silent_s=2.0))
     print(study.stopped)
@@ -133,20 +133,22 @@ def test_workers_join_with_nothing_but_the_database(url: str, tmp_path: Path) ->
 
 def test_whoever_stands_by_takes_over_from_a_killed_leader(url: str, tmp_path: Path) -> None:
     with (
-        driver(tmp_path, url, 60, 1, sleep_s=0.05) as first,
+        driver(tmp_path, url, 300, 1, sleep_s=0.05) as first,
         worker(tmp_path, url, sleep_s=0.05) as working,
     ):
         until(lambda: evaluated(tmp_path) > 10)
-        with driver(tmp_path, url, 60, 1, sleep_s=0.05) as second:
-            time.sleep(1.5)
+        with driver(tmp_path, url, 300, 1, sleep_s=0.05) as second:
+            assert second.stderr is not None
+            assert "this one stands by" in second.stderr.readline()
             os.killpg(first.pid, signal.SIGKILL)  # with its worker
             out, err = second.communicate(timeout=120)
             assert out.strip() == "trials", err
+            assert first.communicate()[0] == ""
         assert json.loads(working.communicate(timeout=60)[0])["stopped"] == "trials"
     study = hr.open_study(url)
-    assert [t.number for t in study.trials] == list(range(60))
-    assert len({t.digest for t in study.trials}) == 60
-    assert evaluated(tmp_path) <= 60 + 4  # again only what the killed worker held
+    assert [t.number for t in study.trials] == list(range(300))
+    assert len({t.digest for t in study.trials}) == 300
+    assert evaluated(tmp_path) <= 300 + 4  # again only what the killed worker held
 
 
 def test_killed_workers_and_a_server_that_crashes_lose_nothing(tmp_path: Path, server: Server) -> None:
@@ -169,6 +171,31 @@ def test_pruning_reaches_workers_and_back(url: str) -> None:
     assert {t.number for t in pruned} == {0, 2, 4, 6, 8, 10}
     assert all(6 <= len(t.steps) < 100 for t in pruned)
     assert study.counts["finished"] == 6
+
+
+def test_the_study_hears_every_step_that_is_recorded(url: str) -> None:
+    heard: set[tuple[int, int]] = set()
+
+    def prune(trial: int, step: int, metrics: Any, history: Any) -> bool:
+        heard.add((trial, step))
+        return False
+
+    study = hr.discover(
+        SPACE, objectives.noisy, trials=20, store=url, engine="workers", workers=2, retry=QUICK, prune=prune
+    )
+    assert heard == {(t.number, step) for t in study.trials for step, _ in t.steps}
+    assert len(heard) == 40
+
+
+def test_whoever_stood_by_returns_the_study_when_it_is_over(url: str, tmp_path: Path) -> None:
+    with driver(tmp_path, url, 30, 1, sleep_s=0.1) as first:
+        until(lambda: evaluated(tmp_path) > 2)
+        with driver(tmp_path, url, 30, 1, sleep_s=0.1) as second:
+            assert first.communicate(timeout=60)[0].strip() == "trials"
+            out, err = second.communicate(timeout=60)
+    assert out.strip() == "trials", err
+    assert evaluated(tmp_path) == 30
+    assert hr.open_study(url).counts == {"finished": 30}
 
 
 def test_choices_met_while_running_reach_all_workers(url: str) -> None:
