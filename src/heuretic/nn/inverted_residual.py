@@ -1,57 +1,27 @@
-"""Convolutional layers for small devices: plain, depthwise-separable, and the mobile inverted bottleneck.
+"""Kinds of convolutional layers for small devices: plain, depthwise-separable, and inverted bottlenecks.
 
-Each kind of layer is described by a small value with a method `path`, which makes the layer's modules; `Residual` adds
+Each kind is described by a small value with a method `path`, which makes the layer's modules; `Residual` adds
 the way around them.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Callable[[], nn.Module]
+from heuretic.nn.conditional_convolution import Routing
+from heuretic.nn.convolution import ConvNorm, Parts, Residual
+
 Skip = Literal["identity", "pool", "none"]
-
-
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a number in (0, 1) computed from the means of all channels.
-
-    Args:
-        channels: Of input and output, shape (batch, channels, height, width). hidden: Width of the layer between.
-    Reference: Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv:1709.01507, section 3.
-    """
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(channels, hidden, 1)
-        self.expand = nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        means = F.adaptive_avg_pool2d(x, 1)
-        return x * self.expand(F.relu(self.reduce(means))).sigmoid()
-
-
-class Residual(nn.Module):
-    """Add to what `path` makes of its input what `around` makes of it, in the same shape; by default the input itself."""
-
-    def __init__(self, path: nn.Module, around: nn.Module | None = None) -> None:
-        super().__init__()
-        self.path = path
-        self.around = nn.Identity() if around is None else around
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.path(x) + self.around(x)
 
 
 class Operation(Protocol):
     """A kind of layer."""
 
     def path(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float,
-        activation: Activation,
-    ) -> nn.Module:  # fmt: skip
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float, parts: Parts
+    ) -> nn.Module:
         """Return the modules of one layer, from `in_channels` to `out_channels`.
 
         Args:
@@ -65,14 +35,10 @@ class Conv:
     """A convolution, normalised and activated."""
 
     def path(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float,
-        activation: Activation,
-    ) -> nn.Module:  # fmt: skip
-        return nn.Sequential(
-            *_normalised(in_channels, out_channels, kernel_size, stride),
-            activation(),
-            *_excited(out_channels, in_channels, se_ratio),
-        )
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float, parts: Parts
+    ) -> nn.Module:
+        conv = parts.conv(in_channels, out_channels, kernel_size, stride)
+        return _in_order(conv=conv, excite=_excited(parts, out_channels, in_channels, se_ratio))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +46,10 @@ class SeparableConv:
     """A convolution of each channel on its own, then a linear 1 x 1 convolution."""
 
     def path(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float,
-        activation: Activation,
-    ) -> nn.Module:  # fmt: skip
-        return nn.Sequential(
-            *_normalised(in_channels, in_channels, kernel_size, stride, groups=in_channels),
-            activation(),
-            *_excited(in_channels, in_channels, se_ratio),
-            *_normalised(in_channels, out_channels),
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float, parts: Parts
+    ) -> nn.Module:
+        return MBConv(1).path(
+            in_channels, out_channels, kernel_size=kernel_size, stride=stride, se_ratio=se_ratio, parts=parts
         )
 
 
@@ -97,40 +59,88 @@ class MBConv:
 
     Args:
         expansion: How many times `in_channels` the middle is wide, >= 1.
-    Raises: ValueError if it is below 1.
-    Reference: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381, table 1.
+        experts: Kernels of each convolution, mixed for each example by one routing function of the layer's input; 0 for
+            plain kernels.
+    Raises: ValueError if one is out of range.
+    References: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381, table 1;
+    experts: Yang et al. 2019, arXiv:1904.04971, section 4.
     """
 
     expansion: int = 6
+    experts: int = 0
 
     def __post_init__(self) -> None:
         if self.expansion < 1:
             raise ValueError(f"expansion must be >= 1, got {self.expansion!r}. Try 6")
+        if self.experts < 0:
+            raise ValueError(f"experts must be >= 0, got {self.experts!r}. Try 8")
 
     def path(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float,
-        activation: Activation,
-    ) -> nn.Module:  # fmt: skip
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float, parts: Parts
+    ) -> nn.Module:
         middle = in_channels * self.expansion
-        widen = (*_normalised(in_channels, middle), activation()) if self.expansion > 1 else ()
-        return nn.Sequential(
-            *widen,
-            *_normalised(middle, middle, kernel_size, stride, groups=middle),
-            activation(),
-            *_excited(middle, in_channels, se_ratio),
-            *_normalised(middle, out_channels),
+        layers = _in_order(
+            expand=parts.conv(in_channels, middle, experts=self.experts) if self.expansion > 1 else None,
+            depthwise=parts.conv(middle, middle, kernel_size, stride, groups=middle, experts=self.experts),
+            excite=_excited(parts, middle, in_channels, se_ratio),
+            project=parts.conv(middle, out_channels, linear=True, experts=self.experts),
         )
+        return Routed(Routing(in_channels, self.experts), layers) if self.experts else layers
+
+
+@dataclass(frozen=True, slots=True)
+class FusedMBConv:
+    """The inverted bottleneck with its first two convolutions in one: widen by a full convolution, then narrow.
+
+    Args:
+        expansion: How many times `in_channels` the middle is wide, >= 1; with 1 there is one convolution only, activated.
+    Raises: ValueError if it is below 1.
+    Reference: Tan & Le 2021, "EfficientNetV2", arXiv:2104.00298, figure 2. Departure, that of the authors' code: no
+    linear convolution at expansion 1.
+    """
+
+    expansion: int = 4
+
+    def __post_init__(self) -> None:
+        if self.expansion < 1:
+            raise ValueError(f"expansion must be >= 1, got {self.expansion!r}. Try 4")
+
+    def path(
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, se_ratio: float, parts: Parts
+    ) -> nn.Module:
+        middle = in_channels * self.expansion
+        narrow = self.expansion > 1
+        return _in_order(
+            expand=parts.conv(in_channels, middle if narrow else out_channels, kernel_size, stride),
+            excite=_excited(parts, middle if narrow else out_channels, in_channels, se_ratio),
+            project=parts.conv(middle, out_channels, linear=True) if narrow else None,
+        )
+
+
+class Routed(nn.Module):
+    """Weigh experts once, and give the weights to every convolution of `layers` in turn."""
+
+    def __init__(self, routing: Routing, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.routing, self.layers = routing, layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.routing(x)
+        for layer in self.layers:
+            x = layer(x, weights) if isinstance(layer, ConvNorm) else layer(x)
+        return x
 
 
 def mobile_layer(
     operation: Operation, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1,
-    se_ratio: float = 0.0, skip: Skip = "identity", activation: Activation = nn.ReLU,
+    se_ratio: float = 0.0, skip: Skip = "identity", drop_rate: float = 0.0, parts: Parts | None = None,
 ) -> nn.Module:  # fmt: skip
     """Return one layer from `in_channels` to `out_channels`, images shrunk by `stride`.
 
     Args:
         skip: The way around the layer: "identity" (where the stride is 1), "pool" (average pooling, 3 x 3, with the
             layer's stride) or "none". Where the numbers of channels differ there is none.
+        drop_rate: Stochastic depth of the layer, if there is a way around it. parts: Activation and normalisation.
     Raises: ValueError for another `skip`, an even kernel size, or an se_ratio not in [0, 1].
     """
     if skip not in ("identity", "pool", "none"):
@@ -140,21 +150,17 @@ def mobile_layer(
     if not 0 <= se_ratio <= 1:
         raise ValueError(f"se_ratio must be in [0, 1], got {se_ratio}. Try 0.25")
     path = operation.path(
-        in_channels, out_channels, kernel_size=kernel_size, stride=stride, se_ratio=se_ratio, activation=activation
+        in_channels, out_channels, kernel_size=kernel_size, stride=stride, se_ratio=se_ratio, parts=parts or Parts()
     )
     if in_channels != out_channels or skip == "none" or (skip == "identity" and stride != 1):
         return path
     around = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False) if skip == "pool" else nn.Identity()
-    return Residual(path, around)
+    return Residual(path, around, drop_rate)
 
 
-def _normalised(
-    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, *, groups: int = 1
-) -> tuple[nn.Module, nn.Module]:
-    padding = kernel_size // 2
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-    return conv, nn.BatchNorm2d(out_channels)
+def _in_order(**layers: nn.Module | None) -> nn.Sequential:
+    return nn.Sequential(OrderedDict({name: layer for name, layer in layers.items() if layer is not None}))
 
 
-def _excited(channels: int, in_channels: int, se_ratio: float) -> tuple[nn.Module, ...]:
-    return (SqueezeExcitation(channels, max(1, int(in_channels * se_ratio))),) if se_ratio else ()
+def _excited(parts: Parts, channels: int, in_channels: int, se_ratio: float) -> nn.Module | None:
+    return parts.excitation(channels, in_channels, se_ratio) if se_ratio else None

@@ -10,6 +10,7 @@ from torch import nn
 
 from heuretic.nn.inverted_residual import Conv, MBConv, Operation, SeparableConv, Skip
 from heuretic.nn.mobile_net import MOBILENET_V2, Block, MobileNet
+from heuretic.nn.scaling import scaled_channels
 from heuretic.search import one_of
 from heuretic.symbolic import sym
 
@@ -31,7 +32,7 @@ def factorized_space(
     stem: int = 32,
     stem_stride: int = 2,
     head: int = 1280,
-    activation: Callable[[], nn.Module] = nn.ReLU,
+    activation: nn.Module | None = None,
     dropout: float = 0.0,
 ) -> MobileNet:
     """Return a program of a `MobileNet` that leaves open, for each block, everything but its stride.
@@ -53,7 +54,7 @@ def factorized_space(
     blocks = tuple(
         sym(Block)(
             operation=_choice([block.operation, *operations], _described),
-            filters=_choice([block.filters, *(_rounded(width * block.filters, divisor) for width in widths)]),
+            filters=_choice([block.filters, *(scaled_channels(block.filters, width, divisor) for width in widths)]),
             layers=_choice([block.layers, *(max(1, block.layers + more) for more in depths)]),
             stride=block.stride,
             kernel_size=_choice([block.kernel_size, *kernel_sizes]),
@@ -77,9 +78,3 @@ def _choice(candidates: Iterable[T], describe: Callable[[T], T] = lambda value: 
 def _described(operation: Any) -> Any:
     """Return the symbolic call that makes an operation, which is a dataclass."""
     return sym(type(operation))(**{field.name: getattr(operation, field.name) for field in fields(operation)})
-
-
-def _rounded(filters: float, divisor: int) -> int:
-    """Return the nearest multiple of `divisor` that is not below nine tenths of `filters`, and at least one."""
-    nearest = max(divisor, int(filters + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * filters else nearest

@@ -1,0 +1,119 @@
+"""Conditionally parameterised convolution: each example is convolved with a mixture of kernels of its own.
+
+Yang et al. 2019, "CondConv: Conditionally Parameterized Convolutions for Efficient Inference", arXiv:1904.04971.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Routing(nn.Module):
+    """Weigh the experts for each example: the sigmoid of a linear function of the means of its channels.
+
+    Args:
+        in_channels: Of the input, shape (batch, in_channels, height, width). experts: Width of the output, shape
+            (batch, experts), each in (0, 1); they need not add up to one.
+    Reference: section 3, equation 2.
+    """
+
+    def __init__(self, in_channels: int, experts: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, experts)
+        nn.init.xavier_uniform_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.mean((2, 3))).sigmoid()
+
+
+class CondConv2d(nn.Module):
+    """A convolution whose kernel is, for each example, the sum of the experts' kernels weighed by a routing function.
+
+    The kernels are mixed first and applied once, so an example costs one convolution and experts * weights
+    multiply-adds for the mixture. 1 x 1 kernels are applied by a batched matrix product, larger ones as one
+    convolution with a group for each example.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As of `nn.Conv2d`; padding is a
+            number of places. The bias is not mixed.
+        experts: Number of kernels, >= 1.
+        routing: Whether the layer weighs the experts itself. If not, each call is given the weights: layers of one block
+            can share them, as in CondConv-EfficientNet.
+    Raises: ValueError if experts < 1, or channels are no multiples of groups.
+    Reference: section 3. Initialisation of each expert: that of `heuretic.nn.Conv2d`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = True,
+        experts: int = 8, routing: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if experts < 1:
+            raise ValueError(f"experts must be >= 1, got {experts}. Try 8")
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"in_channels and out_channels must be multiples of groups, got {in_channels}, {out_channels} and {groups}"
+            )
+        self.in_channels, self.out_channels, self.groups, self.experts = in_channels, out_channels, groups, experts
+        self.kernel_size, self.stride, self.padding, self.dilation = (
+            _pair(value) for value in (kernel_size, stride, padding, dilation)
+        )
+        self.weight = nn.Parameter(torch.empty(experts, out_channels, in_channels // groups, *self.kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.routing = Routing(in_channels, experts) if routing else None
+        std = (2 / (out_channels * self.kernel_size[0] * self.kernel_size[1])) ** 0.5
+        nn.init.normal_(self.weight, std=std)
+
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Convolve `x`, shape (batch, in_channels, height, width).
+
+        Args:
+            weights: Of the experts for each example, shape (batch, experts), if the layer has no routing of its own.
+        Raises: ValueError if neither or both are there.
+        """
+        if (weights is None) == (self.routing is None):
+            raise ValueError(f"CondConv2d must have routing of its own or be given weights, got {weights is not None}")
+        weights = self.routing(x) if self.routing is not None else weights
+        assert weights is not None
+        mixed = (weights.to(self.weight.dtype) @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
+            y = _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], mixed.flatten(2))
+        else:
+            y = self._grouped(x, mixed)
+        return y if self.bias is None else y + self.bias.view(-1, 1, 1)
+
+    def _grouped(self, x: Tensor, kernels: Tensor) -> Tensor:
+        batch = x.shape[0]
+        y = F.conv2d(
+            x.reshape(1, batch * x.shape[1], *x.shape[2:]), kernels.flatten(0, 1).to(x.dtype), None, self.stride,
+            self.padding, self.dilation, batch * self.groups,
+        )  # fmt: skip
+        return y.view(batch, self.out_channels, *y.shape[2:])
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join([*parts, f"experts={self.experts}"])
+
+
+def _pointwise(x: Tensor, kernels: Tensor) -> Tensor:
+    """Apply to each example a matrix of its own, shape (batch, out, in), in the memory format of `x`."""
+    batch, _, height, width = x.shape
+    kernels = kernels.to(x.dtype)
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        y = torch.bmm(x.permute(0, 2, 3, 1).reshape(batch, height * width, -1), kernels.transpose(1, 2))
+        return y.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return torch.bmm(kernels, x.reshape(batch, -1, height * width)).view(batch, -1, height, width)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
