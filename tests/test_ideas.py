@@ -19,6 +19,7 @@ from heuretic.study import open_study
 from heuretic.symbolic import PatchError, patch_name
 from heuretic.symbolic.catalog import entries
 from heuretic.symbolic.names import resolve
+from vision_models import IMAGES, PlainResNet
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = sorted((ROOT / "results").glob("*/*.json"))
@@ -64,12 +65,14 @@ def test_a_patch_is_found_by_its_slug_and_writes_its_own_address() -> None:
 
 @pytest.mark.parametrize("idea", [i for i in all_ideas() if i.patch], ids=lambda idea: idea.slug)
 def test_the_usage_shown_for_a_patch_runs(idea) -> None:
-    from torch import nn
-
     scope = {
         "hr": hr,
-        "model": nn.Sequential(nn.Linear(2, 2), nn.ReLU()),
+        "model": PlainResNet(),
         "program": hr.sym(functools.partial)(torch.optim.AdamW),
+        "images": IMAGES,
+        "adversarial_images": IMAGES,
+        "labels": torch.tensor([1, 2]),
+        "criterion": torch.nn.functional.cross_entropy,
     }
     before = dict(scope)
     exec(idea.usage, scope)

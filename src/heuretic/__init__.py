@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         find,
         get,
         loads,
+        program_of,
         replace,
         rule,
         sym,
@@ -50,7 +51,7 @@ __version__ = "0.1.0"
 
 _ROOMS = ("symbolic", "search", "study", "nn", "data", "train", "ideas")
 _NAMES = {
-    "symbolic": "Patch Symbolic apply build diff digest dumps field find get loads replace rule sym walk",
+    "symbolic": "Patch Symbolic apply build diff digest dumps field find get loads program_of replace rule sym walk",
     "search": "Auto Equivalence Evolution HillClimbing LayerNAS Limit NSGA2 RandomSearch Reinforce Rejection Restarts Space "
     "number one_of permutation repeat some_of",
     "study": "Energy Retry Study Trial discover open_study",
@@ -61,7 +62,7 @@ __all__ = [
     "NSGA2", "Auto", "Energy", "Equivalence", "Evolution", "HillClimbing", "LayerNAS", "Limit", "Patch", "RandomSearch",
     "Reinforce", "Rejection", "Restarts", "Retry", "Space", "Study", "Symbolic", "Trial", "__version__", "apply", "build", "data", "diff",
     "digest", "discover", "dumps", "field", "find", "get", "ideas", "loads", "nn", "number", "one_of", "open_study",
-    "permutation", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "train", "walk",
+    "permutation", "program_of", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "train", "walk",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from torch import nn
 import heuretic as hr
 from heuretic.ideas.idea import Idea, Paper
 from heuretic.nn import SquaredReLU, squared_relu
+from heuretic.nn.functional_calls import warn_of
 
 #: Parts of published models whose activation is no feed-forward layer's: poolers, prediction heads, attention, stems.
 OUTSIDE = frozenset({
@@ -33,12 +34,16 @@ class Primer(hr.Patch):
     """Replace the feed-forward activation (ReLU, GELU, SiLU) of a transformer by squared ReLU.
 
     In a program or model that is no transformer it replaces the hidden activations of the same classes. Left as they
-    are: parts named in `OUTSIDE`, softmax, tanh, and functions that a `forward` method calls by itself. In a gated
+    are: parts named in `OUTSIDE`, softmax, tanh, and functions that a `forward` method calls by itself (a warning names
+    the places). In a gated
     layer (Llama) the gate's activation is replaced. The `config` of a `transformers` model is not edited: load the
     weights into a model made from the same config, then patch it again.
     """
 
     name: ClassVar[str] = "primer"
+
+    def survey(self, program: Any) -> None:
+        warn_of(program, (F.relu, torch.relu, F.gelu, F.silu), self.name)
 
     @hr.rule(on=ACTIVATIONS)
     def activation(self, node: nn.ReLU | nn.GELU | nn.SiLU, path: hr.symbolic.Path) -> Any:

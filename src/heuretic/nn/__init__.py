@@ -4,11 +4,13 @@ from heuretic.nn.activations import (
     ParametricSoftplus,
     SmoothReLU,
     SquaredReLU,
+    Swish,
     parametric_softplus,
     smooth_relu,
     squared_relu,
 )
 from heuretic.nn.architecture import Architecture, architecture
+from heuretic.nn.batch_norm import AuxiliaryBatchNorm, auxiliary_statistics
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
@@ -26,10 +28,12 @@ from heuretic.nn.efficientnet import (
     efficientnet_v2_m,
     efficientnet_v2_s,
 )
+from heuretic.nn.functional_calls import ExposeActivations, FunctionalCall, functional_calls
 from heuretic.nn.images import Level
 from heuretic.nn.inverted_residual import Conv, FusedMBConv, MBConv, SeparableConv, mobile_layer
 from heuretic.nn.latency import Latency, Timing, Turns, interleaved, measure
 from heuretic.nn.mobile_net import MNASNET_A1, MOBILENET_V2, Block, MobileNet, mnasnet_a1, mobilenet_v2
+from heuretic.nn.residual_paths import DropPaths, StochasticDepths, path_ends
 from heuretic.nn.resnet import (
     BasicBlock,
     Bottleneck,
@@ -41,14 +45,18 @@ from heuretic.nn.resnet import (
     resnet101,
     resnet152,
 )
+from heuretic.nn.scaling import CompoundScaling
 from heuretic.nn.stochastic_depth import StochasticDepth
 
 __all__ = [
-    "MNASNET_A1", "MOBILENET_V2", "Architecture", "BasicBlock", "Block", "Bottleneck", "CondConv2d", "Conv", "Conv2d", "ConvNorm",
-    "FusedMBConv", "Latency", "Level", "MBConv", "MobileNet", "MultiplyAdds", "ParametricSoftplus", "Parts", "ResNet", "Residual",
-    "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation", "Stage", "StochasticDepth", "Timing", "Turns",
-    "architecture", "condconv_efficientnet_b0", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
-    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m",
-    "efficientnet_v2_s", "interleaved", "measure", "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count",
-    "parametric_softplus", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "smooth_relu", "squared_relu",
+    "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck",
+    "CompoundScaling", "CondConv2d", "Conv", "Conv2d", "ConvNorm", "DropPaths", "ExposeActivations", "FunctionalCall",
+    "FusedMBConv", "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds",
+    "ParametricSoftplus", "Parts", "ResNet", "Residual", "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU",
+    "SqueezeExcitation", "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
+    "auxiliary_statistics", "condconv_efficientnet_b0", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
+    "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
+    "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "measure",
+    "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count", "parametric_softplus", "path_ends", "resnet101",
+    "resnet152", "resnet18", "resnet34", "resnet50", "smooth_relu", "squared_relu",
 ]  # fmt: skip

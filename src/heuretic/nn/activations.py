@@ -4,6 +4,8 @@ References: So et al. 2021, arXiv:2109.08668 (squared ReLU); Xie et al. 2020, ar
 softplus, SmoothReLU).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +28,6 @@ def smooth_relu(x: Tensor, alpha: float = 10.0) -> Tensor:
     """Return x - log(alpha * x + 1) / alpha for x >= 0 and 0 below, in the shape and dtype of `x`.
 
     The slope is alpha * x / (alpha * x + 1): continuous, 0 at 0, and that of ReLU in the limit of large alpha.
-    Departure: in the paper alpha is learnt; here it is fixed.
     """
     positive = torch.relu(x)
     return positive - torch.log1p(alpha * positive) / alpha
@@ -39,47 +40,83 @@ class SquaredReLU(nn.Module):
         return squared_relu(x)
 
 
-class ParametricSoftplus(nn.Module):
+class _Sharp(nn.Module):
+    """An activation with a sharpness alpha > 0, fixed or trained."""
+
+    def __init__(self, alpha: float, trained: bool) -> None:
+        super().__init__()
+        if not alpha > 0:
+            raise ValueError(f"alpha must be > 0, got {alpha!r}. Try alpha={self.USUAL}")
+        if trained:
+            self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha)))
+        else:
+            self.fixed_alpha = float(alpha)
+
+    #: What the papers begin with.
+    USUAL = 10.0
+
+    @property
+    def alpha(self) -> Tensor | float:
+        """The sharpness: a number, or if it is trained a tensor of shape (), the exponential of `log_alpha`."""
+        return self.log_alpha.exp() if "log_alpha" in self._parameters else self.fixed_alpha
+
+    @property
+    def trained(self) -> bool:
+        """Whether the sharpness is a parameter."""
+        return "log_alpha" in self._parameters
+
+    def extra_repr(self) -> str:
+        return f"alpha={float(self.alpha):.4g}" + (", trained=True" if self.trained else "")
+
+
+class ParametricSoftplus(_Sharp):
     """`parametric_softplus` as a module, for input of any shape.
 
     Args:
-        alpha: Sharpness, > 0, without unit. It is not trained.
+        alpha: Sharpness, > 0, without unit. trained: Make its logarithm a parameter, `log_alpha`; so it stays above 0.
     Raises: ValueError if alpha <= 0.
     """
 
-    def __init__(self, alpha: float = 10.0) -> None:
-        super().__init__()
-        self.alpha = _positive(alpha)
+    def __init__(self, alpha: float = 10.0, trained: bool = False) -> None:
+        super().__init__(alpha, trained)
 
     def forward(self, x: Tensor) -> Tensor:
-        return parametric_softplus(x, self.alpha)
+        if self.trained:
+            return F.softplus(x * self.alpha) / self.alpha
+        return parametric_softplus(x, self.fixed_alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
-
-class SmoothReLU(nn.Module):
+class SmoothReLU(_Sharp):
     """`smooth_relu` as a module, for input of any shape.
 
     Args:
-        alpha: Sharpness, > 0, without unit. It is not trained.
+        alpha: Sharpness, > 0, without unit. trained: Make its logarithm a parameter, `log_alpha`, as the paper trains one
+            sharpness a layer.
     Raises: ValueError if alpha <= 0.
     """
 
-    def __init__(self, alpha: float = 10.0) -> None:
-        super().__init__()
-        self.alpha = _positive(alpha)
+    def __init__(self, alpha: float = 10.0, trained: bool = False) -> None:
+        super().__init__(alpha, trained)
 
     def forward(self, x: Tensor) -> Tensor:
-        return smooth_relu(x, self.alpha)
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
+        positive = torch.relu(x)
+        return positive - torch.log1p(self.alpha * positive) / self.alpha
 
 
-def _positive(alpha: float) -> float:
-    if not alpha > 0:
-        raise ValueError(
-            f"alpha must be > 0, got {alpha!r}. Try alpha=10.0, the paper's choice for parametric softplus"
-        )
-    return float(alpha)
+class Swish(_Sharp):
+    """x * sigmoid(alpha * x) elementwise, for input of any shape; SiLU if alpha is 1.
+
+    Args:
+        alpha: Sharpness, > 0, without unit. trained: Make its logarithm a parameter, `log_alpha`.
+    Raises: ValueError if alpha <= 0.
+    Reference: Ramachandran et al. 2017, "Searching for Activation Functions", arXiv:1710.05941, section 4, where alpha is
+    called beta.
+    """
+
+    USUAL = 1.0
+
+    def __init__(self, alpha: float = 1.0, trained: bool = False) -> None:
+        super().__init__(alpha, trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.alpha * x)

@@ -19,7 +19,7 @@ def parameter_count(model: Any) -> int:
     A program is built on torch's meta device: no weights are made.
     Raises: TypeError if what is built is no module.
     """
-    return sum(parameter.numel() for parameter in _without_weights(model).parameters())
+    return sum(parameter.numel() for parameter in without_weights(model).parameters())
 
 
 class MultiplyAdds(Symbolic):
@@ -38,7 +38,7 @@ class MultiplyAdds(Symbolic):
 
     def __call__(self, model: Any) -> float:
         """Return the count for a module or complete program. Raises: TypeError if what is built is no module."""
-        module = _without_weights(model)
+        module = without_weights(model)
         weight = next(module.parameters(), None)
         was_training = module.training
         module.eval()
@@ -63,7 +63,11 @@ class _NoFilling(TorchFunctionMode):
         return func(*args, **given)
 
 
-def _without_weights(model: Any) -> nn.Module:
+def without_weights(model: Any) -> nn.Module:
+    """Return a module as it is, or what a complete program builds, on torch's meta device.
+
+    Raises: TypeError if what is built is no module; whatever building raises.
+    """
     if isinstance(model, nn.Module):
         return model
     with torch.device("meta"), _NoFilling():

@@ -15,7 +15,7 @@ from torch import nn
 from heuretic.nn.architecture import architecture
 from heuretic.nn.inverted_residual import FusedMBConv, MBConv
 from heuretic.nn.mobile_net import Block, MobileNet, described
-from heuretic.nn.scaling import rounded_up, scaled_channels
+from heuretic.nn.rounding import rounded_up, scaled_channels
 from heuretic.symbolic import sym
 
 #: EfficientNet-B0, table 1.

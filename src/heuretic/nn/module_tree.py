@@ -8,14 +8,18 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heuretic.symbolic import PatchError, build
+from heuretic.nn.costs import without_weights
+from heuretic.symbolic import Call, PatchError, build
 from heuretic.symbolic.errors import Key, brief
+from heuretic.symbolic.names import Name
 from heuretic.symbolic.values import Node
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks",
 )  # fmt: skip
+#: Where a module keeps its program; no name that a module could have.
+_PROGRAM = "heuretic:program"
 _NAMED_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
@@ -52,7 +56,10 @@ class ModuleTree:
             )
         _keep_tensors(old, module)
         _move_like(old, module)
+        modes = {part: part.training for part in old.modules() if part is not old}
         module.train(old.training)
+        for part in module.modules():  # parts of the old one stay as they are: some may be frozen
+            part.training = modes.get(part, part.training)
         for name in _HOOKS:
             hooks = getattr(module, name)
             if not hooks and getattr(old, name) is not hooks:
@@ -90,6 +97,7 @@ class ModuleTree:
         if node._parameters and any(n in made_of and not isinstance(v, Tensor | None) for n, v in changes.items()):
             return self.fit(node, _remade(node, changes))
         result = copy.copy(node)
+        result.__dict__.pop(_PROGRAM, None)
         for name, value in node.__dict__.items():
             if name.startswith("_") and isinstance(
                 value, dict | set | list
@@ -107,6 +115,40 @@ class ModuleTree:
         for module in root.modules():
             if isinstance(module, nn.TransformerEncoder) and getattr(module, "use_nested_tensor", False):
                 module.use_nested_tensor = all(getattr(layer, "activation_relu_or_gelu", 0) for layer in module.layers)
+
+    def remember(self, root: nn.Module, program: Any) -> None:
+        """Keep the program in the module's `__dict__`, where copies and pickles take it along."""
+        if program is None:
+            root.__dict__.pop(_PROGRAM, None)
+        else:
+            root.__dict__[_PROGRAM] = program
+
+    def program(self, root: nn.Module) -> Any:
+        """Return the program that `remember` kept, or None."""
+        return root.__dict__.get(_PROGRAM)
+
+    def outline(self, root: nn.Module) -> Call:
+        """Return the module as a call of its class by name, with its settings as text, shapes of its tensors, and parts."""
+        name = Name(f"{type(root).__module__}:{type(root).__qualname__}", "class")
+        own = {
+            tensor_name: "x".join(map(str, tensor.shape)) or "scalar"
+            for kind in (root._parameters, root._buffers)
+            for tensor_name, tensor in kind.items()
+            if tensor is not None
+        }
+        settings = {"settings": root.extra_repr()} if root.extra_repr() else {}
+        hooks = [repr(hook) for hook in root._forward_hooks.values() if " at 0x" not in repr(hook)]
+        settings |= {"hooks": ", ".join(hooks)} if hooks else {}
+        parts: dict[Key, Any] = {key: self.outline(child) for key, child in self.children(root)}
+        everything = {**settings, **own, **parts}
+        return Call(name, tuple(everything), tuple(everything.values()))
+
+    def draft(self, program: Any) -> nn.Module | None:
+        """Build on torch's meta device; None if that makes no module or is not possible (as where a file is read)."""
+        try:
+            return without_weights(program)
+        except Exception:
+            return None
 
 
 def _set(module: nn.Module, name: str, value: Any) -> None:

@@ -4,6 +4,12 @@ import torch
 from torch import Tensor, nn
 
 
+def drop_paths(x: Tensor, rate: float) -> Tensor:
+    """Return `x` with a share of its examples (first axis) set to zero and the others divided by 1 - rate."""
+    kept = torch.empty((x.shape[0], *([1] * (x.dim() - 1))), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
+    return x * kept.div_(1 - rate)
+
+
 class StochasticDepth(nn.Module):
     """Set its input to zero for a share of the examples, and scale the others up so that the mean stays; in training only.
 
@@ -23,11 +29,7 @@ class StochasticDepth(nn.Module):
         self.rate = float(rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = 1 - self.rate
-        kept = torch.empty((x.shape[0], *([1] * (x.dim() - 1))), dtype=x.dtype, device=x.device).bernoulli_(keep)
-        return x * kept.div_(keep)
+        return drop_paths(x, self.rate) if self.training and self.rate else x
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"

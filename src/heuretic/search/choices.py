@@ -55,6 +55,9 @@ class OneOf(Choice):
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> OneOf:
         return OneOf(tuple(_admit(c, i, check, wanted) for i, c in enumerate(self.candidates)))
 
+    def example(self) -> Any:
+        return self.candidates[0]
+
     def __with__(self, changes: Mapping[Key, Any]) -> OneOf:
         # A patch may make two candidates alike (ReLU and GELU both into GELU): then one of them remains.
         given = freeze(changes.get("candidates"))
@@ -106,6 +109,9 @@ class Number(Choice):
             check(value)
         return self
 
+    def example(self) -> Any:
+        return self.lo
+
     def _sample(self) -> list[int | float]:
         """Return values to check: both ends, and enough between them to notice a field that takes a few values only."""
         decision = Interval(self.lo, self.hi, self.log, self.step, self.whole)
@@ -135,6 +141,9 @@ class SomeOf(Choice):
         check(checked[: self.at_least])
         return SomeOf(checked, self.at_least, self.at_most, self.ordered)
 
+    def example(self) -> Any:
+        return self.candidates[: self.at_most]
+
 
 class Permutation(Choice):
     """All the items, in some order. Made by `permutation`."""
@@ -148,6 +157,9 @@ class Permutation(Choice):
     def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Permutation:
         count = len(self.items)
         return Permutation(tuple(_in_any_place(item, i, "items", count, check) for i, item in enumerate(self.items)))
+
+    def example(self) -> Any:
+        return self.items
 
 
 class Repeat(Choice):
@@ -168,6 +180,9 @@ class Repeat(Choice):
         item = _in_any_place(self.item, None, "item", self.at_most, check)
         check((item,) * self.at_least)
         return Repeat(item, self.at_least, self.at_most)
+
+    def example(self) -> Any:
+        return (self.item,) * self.at_most
 
 
 def one_of(*candidates: T) -> T:

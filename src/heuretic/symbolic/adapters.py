@@ -44,6 +44,23 @@ class Adapter(Protocol):
         """Mend, in place, what parts of the tree derive from others; called once, when all patches are applied."""
         ...
 
+    def remember(self, root: Any, program: Any) -> None:
+        """Let `root` know the program it was built from; None makes it forget."""
+        ...
+
+    def program(self, root: Any) -> Any:
+        """Return the program that `remember` was given, or None."""
+        ...
+
+    def outline(self, root: Any) -> Any:
+        """Return the tree as nodes that can be compared and shown, without its weights."""
+        ...
+
+    def draft(self, program: Any) -> Any:
+        """Return what a complete program builds, cheaply and without weights, or None if that is none of this framework's
+        objects or cannot be had so."""
+        ...
+
 
 @lru_cache(maxsize=1)
 def _published() -> dict[str, EntryPoint]:
@@ -64,3 +81,16 @@ def _adapter_for_class(cls: type) -> Adapter | None:
 def adapter_for(value: Any) -> Adapter | None:
     """Return the adapter for an object of a foreign framework, or None if no package has one."""
     return _adapter_for_class(type(value))
+
+
+def draft(program: Any) -> tuple[Any, Adapter] | None:
+    """Return what a complete program builds, without weights, and its framework's adapter; None if no framework can tell."""
+    for point in _published().values():
+        try:
+            adapter = point.load()
+        except ImportError:  # the framework is not installed
+            continue
+        made = adapter.draft(program)
+        if made is not None:
+            return made, adapter
+    return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, overload
 
+from heuretic.symbolic.adapters import adapter_for
 from heuretic.symbolic.digests import digest_bytes
 from heuretic.symbolic.display import text, title
 from heuretic.symbolic.errors import Key
@@ -80,10 +81,19 @@ class Diff(Sequence[Change]):
 
 
 def diff(before: Any, after: Any) -> Diff:
-    """Return the changes that turn one program into the other. Subtrees with equal digests are not entered."""
+    """Return the changes that turn one program into the other. Subtrees with equal digests are not entered.
+
+    Built objects of any framework with an adapter (such as `torch.nn.Module`) are compared by the classes, settings and
+    shapes of their parts, not by weights.
+    """
     changes: list[Change] = []
-    _compare((), rooted(before), rooted(after), changes)
+    _compare((), _seen(before), _seen(after), changes)
     return Diff(changes)
+
+
+def _seen(tree: Any) -> Any:
+    adapter = None if isinstance(tree, Node | tuple | list | dict) else adapter_for(tree)
+    return rooted(tree) if adapter is None else adapter.outline(tree)
 
 
 def _compare(path: tuple[Key, ...], a: Any, b: Any, out: list[Change]) -> None:

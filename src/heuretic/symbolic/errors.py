@@ -52,6 +52,10 @@ class PatchError(ValueError):
     """A patch or its address is wrong, or the patch changed nothing where it was applied."""
 
 
+class PatchWarning(UserWarning):
+    """A patch could not reach all that it is for; the message says where, and what may help."""
+
+
 def shortened(text: str, limit: int) -> str:
     """Return `text`, without its middle if it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-(limit // 2) :]}"

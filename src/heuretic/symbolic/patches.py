@@ -8,14 +8,15 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar, Union, cast
 from urllib.parse import quote, unquote
 
-from heuretic.symbolic.adapters import Adapter, adapter_for
+from heuretic.symbolic.adapters import Adapter, adapter_for, draft
 from heuretic.symbolic.annotations import checks_of
+from heuretic.symbolic.calls import Call, sym
 from heuretic.symbolic.catalog import entries, published
 from heuretic.symbolic.checks import MISSING
 from heuretic.symbolic.diffs import Change
@@ -24,7 +25,7 @@ from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief, short
 from heuretic.symbolic.names import main_name
 from heuretic.symbolic.nodes import Symbolic, head
 from heuretic.symbolic.paths import Path
-from heuretic.symbolic.trees import is_call_of
+from heuretic.symbolic.trees import completed, is_call_of
 from heuretic.symbolic.values import SCALARS, FrozenDict, Node, children, freeze
 
 T = TypeVar("T")
@@ -34,8 +35,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def rule(function: F | None = None, *, on: str | tuple[str, ...] = ()) -> F | Any:
     """Mark a method of a `Patch` as a rule for the nodes of the type that its argument is annotated with.
 
-    The method gets the node (and, if it takes a second argument, its `Path`) and returns what shall stand in its
-    place: the node itself for "no change", an edited one (`hr.replace(node, kernel=3)`), or another program.
+    The method gets the node (and, if it takes a second argument, its `Path`; if a third, what the patch's `survey`
+    returned) and returns what shall stand in its place: the node itself for "no change", an edited one
+    (`hr.replace(node, kernel=3)`), or another program.
     The node is a symbolic call or a built object; both read alike (`node.out_channels`).
 
     Args:
@@ -56,7 +58,7 @@ class _Rule:
     function: Callable[..., Any]
     classes: tuple[type, ...]
     names: tuple[str, ...]
-    takes_path: bool
+    arguments: int
 
     def distance(self, node: Any) -> int | None:
         """Return how many base classes lie between the node's class and the rule's, or None if it does not match."""
@@ -68,8 +70,10 @@ class _Rule:
                 break
         return best
 
-    def __call__(self, node: Any, path: Path) -> Any:
-        result = self.function(node, path) if self.takes_path else self.function(node)
+    def __call__(self, *context: Any) -> Any:
+        """Return what shall stand in place of a node, given the node, its path and the survey."""
+        path = context[1]
+        result = self.function(*context[: self.arguments])
         if result is None:
             raise PatchError(
                 f"rule {self.function.__qualname__} must return a node (its argument for no change), got None at {path or 'the root'}"
@@ -98,7 +102,7 @@ def _make_rule(function: Callable[..., Any], names: tuple[str, ...] = ()) -> _Ru
         raise PatchError(
             f"rule {function.__qualname__} must annotate {parameters[0]!r} with the class it is for, got {annotation!r}"
         )
-    return _Rule(function, classes, names, len(parameters) > 1)
+    return _Rule(function, classes, names, len(parameters))
 
 
 class Patch(Symbolic):
@@ -118,6 +122,14 @@ class Patch(Symbolic):
 
     #: The name in addresses. Defaults to the class name in kebab-case.
     name: ClassVar[str] = ""
+
+    def survey(self, program: Any) -> Any:
+        """Look at the whole program or built object before the rules are tried on its parts.
+
+        For patches that need to know more than a part and its path: how many parts there are, or which are connected.
+        What is returned is the third argument of rules that take one. Must not edit anything.
+        """
+        return None
 
     def __or__(self, other: Patch) -> Patch:
         return Chain((*_parts(self), *_parts(other)))
@@ -259,6 +271,10 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
     copied first, weights included: the one given is never touched. Nodes are visited children first; what a rule
     returns is not visited again. Of several rules that match, the one for the most derived class is used.
 
+    Where no rule matches a node of a program, but the object it builds has parts that match (`hr.sym(resnet50)()` has its
+    convolutions inside), the patch becomes part of the program: `hr.build` applies it to what it has built. So
+    `hr.build(hr.apply(program, patch))` and `hr.apply(hr.build(program), patch)` come to the same.
+
     Args:
         patches: Patches, addresses, or single rules: functions of one node, annotated with its class.
         allow_empty: Let a patch pass that changes nothing. Normally that is an error, because a silent no-op makes
@@ -275,18 +291,23 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
             f"Try hr.sym(...), or install the package that adapts it"
         )
     result: Any = freeze(program) if adapter is None else adapter.copy(program)
+    effective: list[Patch | Callable[..., Any]] = []
     for patch in [_as_patch(p) for p in patches]:
         for part in _parts(patch) if isinstance(patch, Patch) else (patch,):
-            rules = _rules(part)
             before = len(seen)
             visited = [0]
-            if adapter is None:
-                result = _rewrite(result, (), rules, seen, visited)
+            if adapter is not None:
+                result = _rewrite_foreign(result, part, seen, visited, adapter)
             else:
-                result = _rewrite_foreign(result, rules, seen, visited, adapter)
-            if len(seen) == before and not allow_empty:
+                result = _rewrite(result, (), _rules(part), seen, visited, _survey(part, result))
+            if len(seen) == before and adapter is None:
+                result = _deferred(result, part, seen, visited)
+            if len(seen) > before:
+                effective.append(part)
+            elif not allow_empty:
                 sought = (
-                    ", ".join(dict.fromkeys(name for r in rules for name in r.sought)) or "nothing (it has no rules)"
+                    ", ".join(dict.fromkeys(name for r in _rules(part) for name in r.sought))
+                    or "nothing (it has no rules)"
                 )
                 raise PatchError(
                     f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for {sought}. "
@@ -294,9 +315,52 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
                 )
     if adapter is not None:
         adapter.finish(result)
+        adapter.remember(result, _recorded(adapter.program(program), effective))
     if changes is not None:
         changes.extend(seen)
     return cast(T, result)
+
+
+def patched(built: T, *patches: Patch | Callable[..., Any]) -> T:
+    """Return a built object with patches applied: what stands in a program for patches that nodes cannot show.
+
+    Takes patches only, no addresses, so that a program from a stranger cannot name what is not trusted.
+    Raises: PatchError, see `apply`.
+    """
+    if any(isinstance(patch, str) for patch in patches):
+        raise PatchError("patched must be given patches, got an address. Try hr.apply")
+    return apply(built, *patches)
+
+
+def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int]) -> Any:
+    """Return the program with a patch that is applied whenever it is built, or as it is if that would change nothing."""
+    found = draft(completed(program)) if isinstance(program, Call) else None
+    if found is None:
+        return program
+    made, adapter = found
+    below: list[Change] = []
+    adapter.finish(_rewrite_foreign(made, part, below, visited, adapter))
+    if not below:
+        return program
+    new = _recorded(program, [part])
+    seen.append(Change(Path(), program, new))
+    return new
+
+
+def _recorded(program: Any, parts: Sequence[Any]) -> Any:
+    """Return the program of what `program` builds with patches applied to it; None if there is none."""
+    if program is None or not parts:
+        return program
+    try:
+        if isinstance(program, Call) and program.__target__ is patched:
+            return sym(patched)(program.built, *program, *parts)
+        return sym(patched)(program, *parts)
+    except InvalidField:  # a rule that cannot be named
+        return None
+
+
+def _survey(part: Patch | Callable[..., Any], program: Any) -> Any:
+    return part.survey(program) if isinstance(part, Patch) else None
 
 
 def _label(part: Any) -> str:
@@ -325,12 +389,14 @@ def _best(rules: list[_Rule], node: Any) -> _Rule | None:
     return rules[min(matches)[1]] if matches else None
 
 
-def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[Change], visited: list[int]) -> Any:
+def _rewrite(
+    value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[Change], visited: list[int], survey: Any
+) -> Any:
     edits: dict[Key, Any] = {}
     for key, child in children(value):
         if child.__class__ in SCALARS:
             continue
-        new = _rewrite(child, (*at, key), rules, changes, visited)
+        new = _rewrite(child, (*at, key), rules, changes, visited, survey)
         if new is not child:
             edits[key] = new
     if edits:
@@ -353,15 +419,18 @@ def _rewrite(value: Any, at: tuple[Key, ...], rules: list[_Rule], changes: list[
     chosen = _best(rules, value)
     if chosen is None:
         return value
-    new = freeze(chosen(value, Path(at)))
+    new = freeze(chosen(value, Path(at), survey))
     if new is not value and new != value:
         changes.append(Change(Path(at), value, new))
         return new
     return value
 
 
-def _rewrite_foreign(root: Any, rules: list[_Rule], changes: list[Change], visited: list[int], adapter: Adapter) -> Any:
+def _rewrite_foreign(
+    root: Any, part: Patch | Callable[..., Any], changes: list[Change], visited: list[int], adapter: Adapter
+) -> Any:
     """Rewrite a foreign tree in place; the caller made it a copy, so an error in a rule harms nothing."""
+    rules, survey = _rules(part), _survey(part, root)
     memo: dict[int, tuple[Any, Any]] = {}
 
     def visit(node: Any, at: tuple[Key, ...]) -> Any:
@@ -375,7 +444,7 @@ def _rewrite_foreign(root: Any, rules: list[_Rule], changes: list[Change], visit
         chosen = _best(rules, node)
         result = node
         if chosen is not None:
-            returned = chosen(node, Path(at))
+            returned = chosen(node, Path(at), survey)
             if returned is not node:
                 result = adapter.fit(node, returned)
                 changes.append(Change(Path(at), node, result))

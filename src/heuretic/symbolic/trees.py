@@ -1,4 +1,4 @@
-"""Reading and editing trees: `walk`, `find`, `get`, `replace`, `is_open`, `build`."""
+"""Reading and editing trees: `walk`, `find`, `get`, `replace`, `build`, `program_of`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar, cast, overload
 
-from heuretic.symbolic.adapters import adapter_for
+from heuretic.symbolic.adapters import Adapter, adapter_for
 from heuretic.symbolic.calls import Call, make, parameter_names
 from heuretic.symbolic.errors import InvalidField, Key, OpenChoiceError, PathError, brief, shortened
 from heuretic.symbolic.names import Name
@@ -20,13 +20,29 @@ Selector = type | tuple[type, ...] | Callable[[Any], bool]
 
 
 def walk(tree: Any) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, value) for the tree and everything in it, parents before children, leaves included."""
+    """Yield (path, value) for the tree and everything in it, parents before children, leaves included.
+
+    Of a built object of a framework with an adapter, such as a `torch.nn.Module`, the parts are walked that patches see.
+    """
+    adapter = None if isinstance(tree, Node | tuple | list | dict) else adapter_for(tree)
+    if adapter is not None:
+        yield from _walk_parts(tree, (), adapter, set())
+        return
     stack: list[tuple[tuple[Key, ...], Any]] = [((), rooted(tree))]
     while stack:
         path, value = stack.pop()
         yield Path(path), value
         if value.__class__ not in SCALARS:
             stack.extend([((*path, key), child) for key, child in children(value)][::-1])
+
+
+def _walk_parts(part: Any, at: tuple[Key, ...], adapter: Adapter, seen: set[int]) -> Iterator[tuple[Path, Any]]:
+    if id(part) in seen:  # it stands in two places, and is one part
+        return
+    seen.add(id(part))
+    yield Path(at), part
+    for key, child in adapter.children(part):
+        yield from _walk_parts(child, (*at, key), adapter, seen)
 
 
 def find(tree: Any, selector: Selector) -> list[tuple[Path, Any]]:
@@ -39,7 +55,8 @@ def find(tree: Any, selector: Selector) -> list[tuple[Path, Any]]:
     if not isinstance(selector, type | tuple):
         return [(path, value) for path, value in walk(tree) if selector(value)]
     classes = selector if isinstance(selector, tuple) else (selector,)
-    if any(issubclass(simple, classes) for simple in (*SCALARS, tuple)):
+    built = not isinstance(tree, Node | tuple | list | dict) and adapter_for(tree) is not None
+    if built or any(issubclass(simple, classes) for simple in (*SCALARS, tuple)):
         return [(path, value) for path, value in walk(tree) if isinstance(value, classes) or is_call_of(value, classes)]
     found: list[tuple[Path, Any]] = []
     stack: list[tuple[tuple[Key, ...], Any]] = [((), rooted(tree))]
@@ -80,6 +97,11 @@ def get(tree: Any, path: PathLike) -> Any:
 
 
 def _child(value: Any, key: Key, at: tuple[Key, ...]) -> Any:
+    adapter = None if isinstance(value, Node | tuple | FrozenDict) else adapter_for(value)
+    if adapter is not None:
+        parts = dict(adapter.children(value))
+        if key in parts:
+            return parts[key]
     if isinstance(key, str):
         if isinstance(value, FrozenDict):
             if key in value:
@@ -98,7 +120,8 @@ def _child(value: Any, key: Key, at: tuple[Key, ...]) -> Any:
 
 
 def _no_such(value: Any, key: Key, at: tuple[Key, ...]) -> PathError:
-    known: list[Key] = [k for k, _ in children(value)]
+    adapter = None if isinstance(value, Node | tuple | FrozenDict) else adapter_for(value)
+    known: list[Key] = [k for k, _ in (children(value) if adapter is None else adapter.children(value))]
     if isinstance(value, Call):
         known += [name for name in parameter_names(value) if name not in known]
     close = get_close_matches(str(key), [str(k) for k in known], 1)
@@ -250,7 +273,8 @@ def build(program: Any) -> Any:
     """Make the object that a program describes: symbolic calls are called, arguments first, in order.
 
     A `Symbolic` object with a method `build()` is replaced by what that returns; one without is its own value.
-    A node that stands in two places is built twice: programs have no identity, only value.
+    A node that stands in two places is built twice: programs have no identity, only value. What is built knows its
+    program (`hr.program_of`) if its framework has an adapter, as `torch.nn.Module` has.
 
     Raises: OpenChoiceError if choices are open. Whatever the callables raise, with the path added as a note.
     """
@@ -262,7 +286,36 @@ def build(program: Any) -> Any:
             f"{len(still)} choice(s) still open ({shown}{'; ...' if len(still) > 3 else ''}). "
             f"Try hr.discover(program, ...), or choose: hr.replace(program, {{path: value}})"
         )
-    return _build(program, ())
+    made = _build(program, ())
+    if isinstance(program, Node) and made is not program:
+        adapter = adapter_for(made)
+        if adapter is not None:
+            adapter.remember(made, program)
+    return made
+
+
+def program_of(built: Any) -> Any:
+    """Return the program that an object was built from by `hr.build`, with the patches that were applied to it since.
+
+    Edits by hand are not in it.
+    Raises: ValueError if the object does not know its program.
+    """
+    adapter = adapter_for(built)
+    program = None if adapter is None else adapter.program(built)
+    if program is None:
+        raise ValueError(
+            f"object must be made by hr.build to know its program, got {brief(built)}. "
+            f"Try hr.sym({type(built).__name__})(...), then hr.build"
+        )
+    return program
+
+
+def completed(program: Any) -> Any:
+    """Return the program with an example in place of each open choice."""
+    while still := open_choices(program):
+        path, choice = still[0]
+        program = replace(program, {tuple(path): choice.example()}) if path else choice.example()
+    return program
 
 
 def brief_choice(choice: Any, limit: int = 50) -> str:

@@ -116,6 +116,10 @@ class Open:
         """
         raise NotImplementedError
 
+    def example(self) -> Any:
+        """Return a value it can take; choices inside that are still open."""
+        raise NotImplementedError
+
 
 def freeze(value: Any) -> Any:
     """Return `value` as an immutable leaf or container; nodes and placeholders pass as they are.

@@ -10,7 +10,7 @@ from torch import nn
 
 from heuretic.nn.inverted_residual import Conv, MBConv, Operation, SeparableConv, Skip
 from heuretic.nn.mobile_net import MOBILENET_V2, Block, MobileNet
-from heuretic.nn.scaling import scaled_channels
+from heuretic.nn.rounding import scaled_channels
 from heuretic.search import one_of
 from heuretic.symbolic import sym
 
