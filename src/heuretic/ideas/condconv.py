@@ -70,7 +70,7 @@ class CondConv(hr.Patch):
         deviations = torch.randn(new.weight.shape, generator=generator)
         deviations -= deviations.mean(0)
         scale = self.deviation * float(old.weight.float().std(correction=0))
-        new.weight.copy_(old.weight.float().cpu() + scale * deviations)
+        new.weight.copy_(old.weight.float().cpu().flatten() + scale * deviations)
 
 
 def _is_excitation(part: Any) -> bool:

@@ -66,7 +66,7 @@ class _Sharp(nn.Module):
         return "log_alpha" in self._parameters
 
     def extra_repr(self) -> str:
-        return f"alpha={float(self.alpha):.4g}" + (", trained=True" if self.trained else "")
+        return "trained=True" if self.trained else f"alpha={self.fixed_alpha:.4g}"
 
 
 class ParametricSoftplus(_Sharp):

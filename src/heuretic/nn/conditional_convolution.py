@@ -3,6 +3,8 @@
 Yang et al. 2019, "CondConv: Conditionally Parameterized Convolutions for Efficient Inference", arXiv:1904.04971.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,6 +42,7 @@ class CondConv2d(nn.Module):
         experts: Number of kernels, >= 1.
         routing: Whether the layer weighs the experts itself. If not, each call is given the weights: layers of one block
             can share them, as in CondConv-EfficientNet.
+    Attributes: weight: The kernels, shape (experts, out_channels * in_channels / groups * places of the kernel).
     Raises: ValueError if experts < 1, or channels are no multiples of groups.
     Reference: section 3. Initialisation of each expert: that of `heuretic.nn.Conv2d`.
     """
@@ -60,11 +63,13 @@ class CondConv2d(nn.Module):
         self.kernel_size, self.stride, self.padding, self.dilation = (
             _pair(value) for value in (kernel_size, stride, padding, dilation)
         )
-        self.weight = nn.Parameter(torch.empty(experts, out_channels, in_channels // groups, *self.kernel_size))
+        # flat, because `.to(memory_format=torch.channels_last)` refuses weights of five axes
+        self.weight = nn.Parameter(
+            torch.empty(experts, out_channels * (in_channels // groups) * math.prod(self.kernel_size))
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.routing = Routing(in_channels, experts) if routing else None
-        std = (2 / (out_channels * self.kernel_size[0] * self.kernel_size[1])) ** 0.5
-        nn.init.normal_(self.weight, std=std)
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (out_channels // groups * math.prod(self.kernel_size))))
 
     def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Convolve `x`, shape (batch, in_channels, height, width).
@@ -77,7 +82,9 @@ class CondConv2d(nn.Module):
             raise ValueError(f"CondConv2d must have routing of its own or be given weights, got {weights is not None}")
         weights = self.routing(x) if self.routing is not None else weights
         assert weights is not None
-        mixed = (weights.to(self.weight.dtype) @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        mixed = (weights.to(self.weight.dtype) @ self.weight).view(
+            -1, self.out_channels, self.in_channels // self.groups, *self.kernel_size
+        )
         if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
             y = _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], mixed.flatten(2))
         else:

@@ -25,10 +25,11 @@ def recomputed(module: nn.Module, x: Tensor) -> Tensor:
 def _statistics_counted(module: nn.Module) -> Iterator[None]:
     """Let batch normalisation use the batch's own statistics without taking them into its running ones again."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    before = [(norm.momentum, norm._buffers["num_batches_tracked"]) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm._buffers["num_batches_tracked"] = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm._buffers["num_batches_tracked"] = momentum, count

@@ -1,0 +1,221 @@
+"""Models in files: weights as safetensors with the model's program beside them, and weights of other libraries."""
+
+import os
+import re
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from hashlib import sha256 as new_sha256
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+
+from heuretic.nn.module_tree import ADAPTER
+from heuretic.symbolic import Call, LoadError, Patch, build, diff, dumps, loads, patched, program_of, walk
+from heuretic.symbolic.values import Node
+
+#: Where a file keeps the program of its model, among the metadata of safetensors.
+_KEY = "heuretic.program"
+_TRUSTED = ("torch.nn", "heuretic.nn", "heuretic.ideas")
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write a model to a safetensors file: its weights, and its program, from which `load` builds it again.
+
+    The file replaces one that is there only when it is complete. Weights that stand in several places are written once.
+
+    Raises: ValueError if the model does not know its program, or was edited by hand since it was built, naming the first
+    difference; ImportError without safetensors.
+    """
+    from safetensors.torch import save_model
+
+    program = program_of(model)
+    drafted = ADAPTER.draft(program)
+    if drafted is not None and not any(nn.parameter.is_lazy(p) for p in drafted.parameters()):
+        changes = diff(drafted, model)
+        if changes:
+            raise ValueError(
+                f"model must be as its program says, got a difference: {changes[0]}. "
+                f"Try editing the program (hr.replace, hr.apply) and building it, or safetensors.torch.save_model"
+            )
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_model(model, name, {_KEY: dumps(program)})
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return path
+
+
+def load(
+    model: str | Path | Any,
+    *,
+    weights: str | Path | None = None,
+    sha256: str = "",
+    new_classifier: bool = False,
+    trust: Collection[str] = (),
+    **settings: Any,
+) -> Any:
+    """Return a model with weights from a file or an address.
+
+        model = hr.nn.load("efficientnet_b0", weights="efficientnet_b0_rwightman-7f5810bc.pth")
+        model = hr.nn.load("finetuned.safetensors")  # what hr.nn.save wrote
+
+    Args:
+        model: The name of an architecture in `heuretic.nn`; a program; or a file that `save` wrote, of which the
+            weights are taken too.
+        weights: A safetensors file or one of `torch.save` (read without running anything in it), of ours, torchvision or
+            timm; or an http, https or file address of one, which is fetched into a cache once. Where the weights were
+            trained with another epsilon of batch normalisation than ours, the model gets theirs. None: random weights.
+        sha256: Hexadecimal digits that the file's SHA-256 must begin with. If empty, those in the file's name count, where
+            it has some as torchvision's have.
+        new_classifier: Leave the classifier as it was initialised: for weights of another number of classes.
+        trust: Packages that the program in a file may name, besides torch.nn and heuretic.nn. List only what you would
+            import anyway; building the program runs it.
+        settings: Arguments of the architecture, such as `classes=10`.
+
+    Raises: ValueError if the name is unknown, the checksum differs, or weights do not fit, naming the first that does not;
+    FileNotFoundError; `heuretic.symbolic.LoadError` if a file's program is not to be trusted; ImportError without
+    safetensors for its files.
+    """
+    program = _program(model, settings, trust)
+    if weights is None and isinstance(model, str | Path) and _is_file(model):
+        weights = model
+    if weights is None:
+        return build(program)
+    state = read_weights(_local(str(weights), sha256), sha256)
+    from heuretic.nn.key_maps import adjusted, translated
+
+    built = build(adjusted(program, state))
+    fitting = translated(state, built, leave_out=("classifier", "fc") if new_classifier else ())
+    built.load_state_dict(fitting, strict=not new_classifier)
+    return built
+
+
+def _program(model: Any, settings: Mapping[str, Any], trust: Collection[str]) -> Any:
+    if isinstance(model, Node):
+        if settings:
+            raise ValueError(
+                f"settings must be in the program, got {', '.join(settings)}. Try hr.replace(program, ...)"
+            )
+        return model
+    if _is_file(model):
+        if settings:
+            raise ValueError(f"{model} says what its model is, got {', '.join(settings)} besides")
+        return program_in(model, trust=trust)
+    import heuretic.nn as room
+
+    found = getattr(room, str(model), None)
+    if not isfunction(found) or not hasattr(found, "program"):
+        names = [name for name in room.__all__ if hasattr(getattr(room, name), "program") and name.islower()]
+        close = get_close_matches(str(model), names, 1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(names)}"
+        raise ValueError(f"model must be an architecture, a program or a file, got {str(model)!r}. {hint}")
+    return found.program(**settings)  # type: ignore[union-attr]
+
+
+def _is_file(model: Any) -> bool:
+    return isinstance(model, Path) or (isinstance(model, str) and ("/" in model or model.endswith(".safetensors")))
+
+
+def program_in(path: str | Path, *, trust: Collection[str] = ()) -> Any:
+    """Return the program of the model in a file that `save` wrote, without building it.
+
+    It may only name modules and patches of torch.nn and heuretic, and what is in the packages of `trust`.
+    Raises: LoadError if it names others, is damaged, or the file has none; FileNotFoundError.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with safe_open(str(path), "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except SafetensorError as error:
+        raise LoadError(f"{path} must be a safetensors file, got another or a damaged one: {error}") from error
+    if text is None:
+        raise LoadError(f"{path} must hold a program, got weights only. Try load(NAME, weights={str(path)!r})")
+    program = loads(text, trust=(*_TRUSTED, *trust))
+    for place, node in walk(program):
+        target: Any = node.__target__ if isinstance(node, Call) else type(node) if isinstance(node, Node) else None
+        if target is None or _within(target.__module__, trust) or target is patched:
+            continue
+        harmless = isinstance(target, type) and (issubclass(target, nn.Module | Patch) or is_dataclass(target))
+        if not harmless:  # a function could read files or fetch addresses
+            raise LoadError(
+                f"the program in {path} must be made of modules and patches, got {target.__module__}:{target.__qualname__} "
+                f"at {place or 'the root'}. If you trust the file's author, add trust=({target.__module__!r},)"
+            )
+    return program
+
+
+def _within(module: str, packages: Collection[str]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
+    """Return the tensors in a safetensors file or one of `torch.save`, checked against the digits its SHA-256 begins with.
+
+    Nothing in the file is run. A file with several dictionaries gives the one called model, state_dict or the like.
+    Raises: ValueError if the checksum differs or there are no tensors; FileNotFoundError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    wanted = _wanted(path.name, sha256)
+    if wanted:
+        with path.open("rb") as file:
+            found = _hash(file)
+        if not found.startswith(wanted):
+            raise ValueError(f"the SHA-256 of {path} must begin with {wanted}, got {found[: max(16, len(wanted))]}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for name in ("state_dict_ema", "state_dict", "model_ema", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} must hold a dictionary of tensors, got {type(content).__name__}")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _wanted(name: str, sha256: str) -> str:
+    match = _HASH_IN_NAME.search(name)
+    return sha256.lower() or (match.group(1) if match else "")
+
+
+def _hash(file: Any) -> str:
+    digest = new_sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _local(weights: str, sha256: str) -> Path:
+    """Return the path of a file, fetched into the cache if `weights` is an address."""
+    parts = urlsplit(weights)
+    if parts.scheme not in ("http", "https", "file"):
+        return Path(weights)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heuretic" / "weights"
+    name = Path(parts.path).name or "weights"
+    target = cache / new_sha256(weights.encode()).hexdigest()[:16] / name
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(weights, str(target), _wanted(name, sha256) or None)
+        except RuntimeError as error:
+            raise ValueError(f"{weights} must have the checksum that was asked for: {error}") from error
+        except OSError as error:
+            raise FileNotFoundError(f"cannot fetch {weights}: {error}") from error
+    return target
