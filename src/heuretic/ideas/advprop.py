@@ -29,7 +29,9 @@ class AdvProp(hr.Patch):
         if not isinstance(node, nn.Module):
             return hr.sym(AuxiliaryBatchNorm)(**given)
         new = AuxiliaryBatchNorm(**given)
-        new.auxiliary.load_state_dict(node.state_dict())
+        state = node.state_dict()
+        if not any(tensor.is_meta for tensor in state.values()):  # which have no values
+            new.auxiliary.load_state_dict(state)
         return new
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from heuretic.nn.module_tree import ADAPTER
-from heuretic.symbolic import Call, LoadError, Patch, build, diff, dumps, loads, patched, program_of, walk
+from heuretic.symbolic import Call, LoadError, Patch, Patched, build, diff, dumps, loads, program_of, walk
 from heuretic.symbolic.values import Node
 
 #: Where a file keeps the program of its model, among the metadata of safetensors.
@@ -148,7 +148,7 @@ def program_in(path: str | Path, *, trust: Collection[str] = ()) -> Any:
     program = loads(text, trust=(*_TRUSTED, *trust))
     for place, node in walk(program):
         target: Any = node.__target__ if isinstance(node, Call) else type(node) if isinstance(node, Node) else None
-        if target is None or _within(target.__module__, trust) or target is patched:
+        if target is None or _within(target.__module__, trust) or target is Patched:
             continue
         harmless = isinstance(target, type) and (issubclass(target, nn.Module | Patch) or is_dataclass(target))
         if not harmless:  # a function could read files or fetch addresses

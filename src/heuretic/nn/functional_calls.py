@@ -21,6 +21,10 @@ MODULES: Mapping[Callable[..., Any], Callable[[], nn.Module]] = {
     F.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, F.relu6: nn.ReLU6, F.gelu: nn.GELU, F.silu: nn.SiLU,
     F.elu: nn.ELU, F.mish: nn.Mish, F.hardswish: nn.Hardswish, F.leaky_relu: nn.LeakyReLU, F.softplus: nn.Softplus,
 }  # fmt: skip
+#: Names of what these functions take by position behind the tensor; the others take `inplace`.
+_SETTINGS: Mapping[Callable[..., Any], tuple[str, ...]] = {
+    F.elu: ("alpha",), F.leaky_relu: ("negative_slope",), F.softplus: ("beta", "threshold"),
+}  # fmt: skip
 RELU = (F.relu, torch.relu, torch.relu_, F.relu6)
 _METHODS = {"relu": F.relu, "relu_": F.relu}
 
@@ -171,9 +175,8 @@ def _exposed(module: nn.Module, path: Path) -> nn.Module:
 
 
 def _positional(function: Callable[..., Any], given: tuple[Any, ...]) -> dict[str, Any]:
-    if not given:
-        return {}
-    names = list(inspect.signature(function).parameters)[1:]
+    """Return by name the settings that a call gives by position behind the tensor; built-in functions have no signature."""
+    names = _SETTINGS.get(function, ("inplace",))
     return {name: value for name, value in zip(names, given, strict=False) if name != "inplace"}
 
 

@@ -16,14 +16,14 @@ from heuretic.symbolic.errors import (
     PathError,
 )
 from heuretic.symbolic.nodes import Symbolic, field, fields
-from heuretic.symbolic.patches import Chain, Patch, apply, patch_at, patch_name, patched, rule
+from heuretic.symbolic.patches import Chain, Patch, Patched, apply, patch_at, patch_name, rule
 from heuretic.symbolic.paths import Path
 from heuretic.symbolic.trees import build, find, get, open_choices, program_of, replace, walk
 from heuretic.symbolic.values import FrozenDict, Open
 
 __all__ = [
     "Adapter", "Call", "Chain", "Change", "Diff", "Field", "FrozenDict", "FrozenError", "InvalidField", "LoadError",
-    "Open", "OpenChoiceError", "Patch", "PatchError", "PatchWarning", "Path", "PathError", "Symbolic", "apply", "build", "diff",
-    "digest", "dumps", "field", "fields", "find", "get", "loads", "open_choices", "patch_at", "patch_name", "patched", "program_of", "replace",
+    "Open", "OpenChoiceError", "Patch", "PatchError", "PatchWarning", "Patched", "Path", "PathError", "Symbolic", "apply", "build", "diff",
+    "digest", "dumps", "field", "fields", "find", "get", "loads", "open_choices", "patch_at", "patch_name", "program_of", "replace",
     "rule", "sym", "walk",
 ]  # fmt: skip

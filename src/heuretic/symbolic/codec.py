@@ -356,7 +356,9 @@ class _Reader:
 
 #: Rooms whose functions could be turned into running anything if a stranger's file were built: `patch_at` imports
 #: modules, `resolve` fetches functions. Programs have no use for them.
-_MACHINERY = ("heuretic.symbolic.", "heuretic.search.", "heuretic.study.", "heuretic.web.", "heuretic.cli.")
+_MACHINERY = (
+    "heuretic.symbolic.", "heuretic.search.", "heuretic.study.", "heuretic.nn.checkpoints.", "heuretic.web.", "heuretic.cli.",
+)  # fmt: skip
 
 
 def _is_machinery(found: Any) -> bool:

@@ -8,7 +8,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar, Union, cast
@@ -16,16 +16,16 @@ from urllib.parse import quote, unquote
 
 from heuretic.symbolic.adapters import Adapter, adapter_for, draft
 from heuretic.symbolic.annotations import checks_of
-from heuretic.symbolic.calls import Call, sym
+from heuretic.symbolic.calls import Call
 from heuretic.symbolic.catalog import entries, published
 from heuretic.symbolic.checks import MISSING
 from heuretic.symbolic.diffs import Change
 from heuretic.symbolic.display import is_default, title
-from heuretic.symbolic.errors import InvalidField, Key, PatchError, brief, shortened
+from heuretic.symbolic.errors import InvalidField, Key, OpenChoiceError, PatchError, brief, shortened
 from heuretic.symbolic.names import main_name
 from heuretic.symbolic.nodes import Symbolic, head
 from heuretic.symbolic.paths import Path
-from heuretic.symbolic.trees import completed, is_call_of
+from heuretic.symbolic.trees import build, completed, is_call_of
 from heuretic.symbolic.values import SCALARS, FrozenDict, Node, children, freeze
 
 T = TypeVar("T")
@@ -291,20 +291,26 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
             f"Try hr.sym(...), or install the package that adapts it"
         )
     result: Any = freeze(program) if adapter is None else adapter.copy(program)
-    effective: list[Patch | Callable[..., Any]] = []
     for patch in [_as_patch(p) for p in patches]:
         for part in _parts(patch) if isinstance(patch, Patch) else (patch,):
             before = len(seen)
             visited = [0]
+            undecided: OpenChoiceError | None = None
             if adapter is not None:
+                known = adapter.program(result)
                 result = _rewrite_foreign(result, part, seen, visited, adapter)
+                if len(seen) > before:
+                    adapter.remember(result, _recorded(known, part))
             else:
-                result = _rewrite(result, (), _rules(part), seen, visited, _survey(part, result))
-            if len(seen) == before and adapter is None:
-                result = _deferred(result, part, seen, visited)
-            if len(seen) > before:
-                effective.append(part)
-            elif not allow_empty:
+                try:
+                    result = _rewrite(result, (), _rules(part), seen, visited, _survey(part, result))
+                except OpenChoiceError as error:  # of the patch itself: it can wait for it until it is built
+                    undecided = error
+                if len(seen) == before:
+                    result = _deferred(result, part, seen, visited)
+            if len(seen) == before and undecided is not None:
+                raise undecided
+            if len(seen) == before and not allow_empty:
                 sought = (
                     ", ".join(dict.fromkeys(name for r in _rules(part) for name in r.sought))
                     or "nothing (it has no rules)"
@@ -315,48 +321,51 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
                 )
     if adapter is not None:
         adapter.finish(result)
-        adapter.remember(result, _recorded(adapter.program(program), effective))
     if changes is not None:
         changes.extend(seen)
     return cast(T, result)
 
 
-def patched(built: T, *patches: Patch | Callable[..., Any]) -> T:
-    """Return a built object with patches applied: what stands in a program for patches that nodes cannot show.
+class Patched(Symbolic):
+    """A program with patches that its nodes do not show: `hr.build` applies them, in order, to what it has built.
 
-    Takes patches only, no addresses, so that a program from a stranger cannot name what is not trusted.
-    Raises: PatchError, see `apply`.
+    Made by `apply`. Holds patches and no addresses, so a program from a stranger names nothing here that is not trusted.
     """
-    if any(isinstance(patch, str) for patch in patches):
-        raise PatchError("patched must be given patches, got an address. Try hr.apply")
-    return apply(built, *patches)
+
+    program: Any
+    patches: tuple[Patch, ...]
+
+    def build(self) -> Any:
+        return apply(build(self.program), *self.patches)
 
 
 def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int]) -> Any:
     """Return the program with a patch that is applied whenever it is built, or as it is if that would change nothing."""
-    found = draft(completed(program)) if isinstance(program, Call) else None
-    if found is None:
+    found = draft(completed(program)) if isinstance(program, Call | Patched) else None
+    if found is None or not isinstance(part, Patch):
         return program
     made, adapter = found
     below: list[Change] = []
-    adapter.finish(_rewrite_foreign(made, part, below, visited, adapter))
+    try:
+        _rewrite_foreign(made, completed(part), below, visited, adapter)
+    except PatchError:
+        raise
+    except Exception:  # the rules need weights to work on, so that only building can tell
+        below.append(Change(Path(), program, program))
     if not below:
         return program
-    new = _recorded(program, [part])
+    new = _recorded(program, part)
     seen.append(Change(Path(), program, new))
     return new
 
 
-def _recorded(program: Any, parts: Sequence[Any]) -> Any:
-    """Return the program of what `program` builds with patches applied to it; None if there is none."""
-    if program is None or not parts:
-        return program
-    try:
-        if isinstance(program, Call) and program.__target__ is patched:
-            return sym(patched)(program.built, *program, *parts)
-        return sym(patched)(program, *parts)
-    except InvalidField:  # a rule that cannot be named
+def _recorded(program: Any, part: Any) -> Any:
+    """Return the program of what `program` builds with a patch applied to it; None if there is none."""
+    if program is None or not isinstance(part, Patch):
         return None
+    if isinstance(program, Patched):
+        return Patched(program.program, (*program.patches, part))
+    return Patched(program, (part,))
 
 
 def _survey(part: Patch | Callable[..., Any], program: Any) -> Any:
