@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 import heuretic as hr
-from heuretic.nn import key_maps
+from heuretic.nn import CondConv2d, key_maps
 
 CLASSES = 100
 TOLERANCE = 1e-4
@@ -105,6 +105,10 @@ def ours(pair: Pair) -> nn.Module:
     with torch.device("meta"):
         model = getattr(hr.nn, pair.ours)(classes=CLASSES)
     state = {name: drawn(name, tuple(like.shape)) for name, like in model.state_dict().items()}
+    for name, part in model.named_modules():
+        if isinstance(part, CondConv2d):  # whose kernels are rows
+            shape = (part.experts, part.out_channels, part.in_channels // part.groups, *part.kernel_size)
+            state[f"{name}.weight"] = drawn(f"{name}.weight", shape).flatten(1)
     model.load_state_dict(state, assign=True)
     return normalised(model, pair.norm_eps).eval()
 

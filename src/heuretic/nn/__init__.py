@@ -11,6 +11,7 @@ from heuretic.nn.activations import (
 )
 from heuretic.nn.architecture import Architecture, architecture
 from heuretic.nn.batch_norm import AuxiliaryBatchNorm, auxiliary_statistics
+from heuretic.nn.checkpoints import load, program_in, save
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
@@ -56,7 +57,7 @@ __all__ = [
     "SqueezeExcitation", "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
     "auxiliary_statistics", "condconv_efficientnet_b0", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
     "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
-    "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "measure",
-    "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count", "parametric_softplus", "path_ends", "resnet101",
-    "resnet152", "resnet18", "resnet34", "resnet50", "smooth_relu", "squared_relu",
+    "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "load", "measure",
+    "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count", "parametric_softplus", "path_ends", "program_in", "resnet101",
+    "resnet152", "resnet18", "resnet34", "resnet50", "save", "smooth_relu", "squared_relu",
 ]  # fmt: skip

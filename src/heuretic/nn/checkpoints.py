@@ -15,8 +15,22 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
+from heuretic.nn.key_maps import names, norm_eps, source_of, translated
 from heuretic.nn.module_tree import ADAPTER
-from heuretic.symbolic import Call, LoadError, Patch, Patched, build, diff, dumps, loads, program_of, walk
+from heuretic.symbolic import (
+    Call,
+    LoadError,
+    Patch,
+    Patched,
+    apply,
+    build,
+    diff,
+    dumps,
+    loads,
+    program_of,
+    replace,
+    walk,
+)
 from heuretic.symbolic.values import Node
 
 #: Where a file keeps the program of its model, among the metadata of safetensors.
@@ -93,13 +107,22 @@ def load(
         weights = model
     if weights is None:
         return build(program)
-    state = read_weights(_local(str(weights), sha256), sha256)
-    from heuretic.nn.key_maps import adjusted, translated
+    path = _local(str(weights), sha256)
+    state = read_weights(path, sha256)
+    source = source_of(state)
+    patches = program.patches if isinstance(program, Patched) and source != "heuretic" else ()
+    base = program.program if patches else program  # others' weights are for the model before
+    if source != "heuretic" and isinstance(model, str) and hasattr(base, "norm_eps"):
+        name = path.name if path.name.startswith("tf_") else model
+        base = replace(base, norm_eps=norm_eps(name, source))
+    built = build(base)
+    built.load_state_dict(translated(_with_own_classifier(state, built) if new_classifier else state, built))
+    return apply(built, *patches) if patches else built
 
-    built = build(adjusted(program, state))
-    fitting = translated(state, built, leave_out=("classifier", "fc") if new_classifier else ())
-    built.load_state_dict(fitting, strict=not new_classifier)
-    return built
+
+def _with_own_classifier(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    called, own = names(state, model), model.state_dict()
+    return {**state, **{called[key]: own[key] for key in own if key.startswith(("classifier.", "fc."))}}
 
 
 def _program(model: Any, settings: Mapping[str, Any], trust: Collection[str]) -> Any:

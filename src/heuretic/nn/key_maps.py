@@ -187,8 +187,6 @@ def _parts(modules: Iterable[str], *known: str) -> tuple[str, ...]:
 
 
 def _shaped(tensor: Tensor, called: str, key: str, like: Tensor) -> Tensor:
-    if tensor.dim() == 2 and like.dim() == 5 and tensor.numel() == like.numel():
-        return tensor.reshape(like.shape)  # timm keeps the kernels of experts as rows
     if tensor.shape == like.shape:
         return tensor
     hint = "Try the model that the weights were made for"
