@@ -1,9 +1,11 @@
 """What a model costs, computed without running it: parameters and multiply-adds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.backends.mha
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,7 +21,7 @@ def parameter_count(model: Any) -> int:
     A program is built on torch's meta device: no weights are made.
     Raises: TypeError if what is built is no module.
     """
-    return sum(parameter.numel() for parameter in _without_weights(model).parameters())
+    return sum(parameter.numel() for parameter in without_weights(model).parameters())
 
 
 class MultiplyAdds(Symbolic):
@@ -38,16 +40,47 @@ class MultiplyAdds(Symbolic):
 
     def __call__(self, model: Any) -> float:
         """Return the count for a module or complete program. Raises: TypeError if what is built is no module."""
-        module = _without_weights(model)
+        module = without_weights(model)
         weight = next(module.parameters(), None)
-        was_training = module.training
-        module.eval()
-        try:
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                module(torch.zeros(self.shape, device="meta" if weight is None else weight.device))
-        finally:
-            module.train(was_training)
+        with evaluating(module), torch.inference_mode(), counted_operations() as counter:
+            module(torch.zeros(self.shape, device="meta" if weight is None else weight.device))
         return counter.get_total_flops() / 2
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a module and all its parts in eval mode; afterwards each is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def counted_operations() -> Iterator[FlopCounterMode]:
+    """Count floating-point operations, those of attention too where torch's counter would miss them.
+
+    It does not know the kernel that fuses attention on a CPU, and it cannot look into the fused kernel of a whole
+    `nn.TransformerEncoderLayer`, which is not used meanwhile.
+    """
+    fused = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    mapping = {} if fused is None else {fused: _attention_operations}
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _attention_operations(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    batch, heads, places, width = query
+    return 2 * batch * heads * places * key[-2] * (width + value[-1])
 
 
 class _NoFilling(TorchFunctionMode):
@@ -63,7 +96,11 @@ class _NoFilling(TorchFunctionMode):
         return func(*args, **given)
 
 
-def _without_weights(model: Any) -> nn.Module:
+def without_weights(model: Any) -> nn.Module:
+    """Return a module as it is, and a complete program of one built on the meta device.
+
+    Raises: TypeError if what is built is no module; OpenChoiceError if choices are open.
+    """
     if isinstance(model, nn.Module):
         return model
     with torch.device("meta"), _NoFilling():
