@@ -12,6 +12,7 @@ from heuretic.nn.architecture import Architecture, architecture
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
+from heuretic.nn.describe import Description, describe
 from heuretic.nn.efficientnet import (
     condconv_efficientnet_b0,
     efficientnet_b0,
@@ -44,11 +45,12 @@ from heuretic.nn.resnet import (
 from heuretic.nn.stochastic_depth import StochasticDepth
 
 __all__ = [
-    "MNASNET_A1", "MOBILENET_V2", "Architecture", "BasicBlock", "Block", "Bottleneck", "CondConv2d", "Conv", "Conv2d", "ConvNorm",
-    "FusedMBConv", "Latency", "Level", "MBConv", "MobileNet", "MultiplyAdds", "ParametricSoftplus", "Parts", "ResNet", "Residual",
-    "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation", "Stage", "StochasticDepth", "Timing", "Turns",
-    "architecture", "condconv_efficientnet_b0", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
-    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m",
+    "MNASNET_A1", "MOBILENET_V2", "Architecture", "BasicBlock", "Block", "Bottleneck", "CondConv2d", "Conv", "Conv2d",
+    "ConvNorm", "Description", "FusedMBConv", "Latency", "Level", "MBConv", "MobileNet", "MultiplyAdds",
+    "ParametricSoftplus", "Parts", "ResNet", "Residual", "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU",
+    "SqueezeExcitation", "Stage", "StochasticDepth", "Timing", "Turns", "architecture", "condconv_efficientnet_b0",
+    "describe", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
+    "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m",
     "efficientnet_v2_s", "interleaved", "measure", "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count",
     "parametric_softplus", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "smooth_relu", "squared_relu",
 ]  # fmt: skip
