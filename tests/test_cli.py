@@ -166,7 +166,7 @@ def test_a_failing_user_file_shows_the_users_error(folder: Path) -> None:
 
 def test_version_help_and_completion(folder: Path) -> None:
     assert heuretic(folder, "--version").stdout.strip() == f"heuretic {hr.__version__}"
-    for command in ("discover", "ideas", "patch", "reproduce", "study"):
+    for command in ("describe", "discover", "ideas", "patch", "reproduce", "study"):
         assert command in heuretic(folder, "--help").stdout
     assert "--install-completion" in heuretic(folder, "--help").stdout
 

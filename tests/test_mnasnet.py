@@ -77,6 +77,17 @@ def test_costs_by_hand() -> None:
         parameter_count((1, 2))
 
 
+def test_attention_counts_in_fused_layers_too_and_parts_stay_in_their_modes() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 4, 128, batch_first=True), 2)
+    encoder.layers[0].eval()
+    modes = [part.training for part in encoder.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    layer = 4 * 17 * 64**2 + 2 * 17**2 * 64 + 2 * 17 * 64 * 128
+    assert MultiplyAdds((3, 17, 64))(encoder) == 3 * 2 * layer
+    assert [part.training for part in encoder.modules()] == modes
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
 def test_squeeze_and_excitation_follows_its_formula() -> None:
     torch.manual_seed(0)
     layer, x = SqueezeExcitation(6, 2), torch.randn(3, 6, 4, 5)

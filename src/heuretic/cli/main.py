@@ -17,6 +17,7 @@ from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
+from heuretic.cli.describe import describe
 from heuretic.cli.files import UsageError, engine_name, load_module, load_object
 from heuretic.cli.study import DEFAULT_STORE, study_app
 from heuretic.cli.worker import worker
@@ -35,6 +36,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
 app.command()(compare)
 app.command()(carbon)
+app.command()(describe)
 app.command()(worker)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]

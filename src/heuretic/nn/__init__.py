@@ -15,6 +15,7 @@ from heuretic.nn.checkpoints import load, program_in, save
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
+from heuretic.nn.describe import Description, describe
 from heuretic.nn.efficientnet import (
     condconv_efficientnet_b0,
     efficientnet_b0,
@@ -50,14 +51,14 @@ from heuretic.nn.scaling import CompoundScaling
 from heuretic.nn.stochastic_depth import StochasticDepth
 
 __all__ = [
-    "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck",
-    "CompoundScaling", "CondConv2d", "Conv", "Conv2d", "ConvNorm", "DropPaths", "ExposeActivations", "FunctionalCall",
-    "FusedMBConv", "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds",
-    "ParametricSoftplus", "Parts", "ResNet", "Residual", "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU",
-    "SqueezeExcitation", "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
-    "auxiliary_statistics", "condconv_efficientnet_b0", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
-    "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
-    "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "load", "measure",
-    "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count", "parametric_softplus", "path_ends", "program_in", "resnet101",
-    "resnet152", "resnet18", "resnet34", "resnet50", "save", "smooth_relu", "squared_relu",
+    "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck", "CompoundScaling", "CondConv2d",
+    "Conv", "Conv2d", "ConvNorm", "Description", "DropPaths", "ExposeActivations", "FunctionalCall", "FusedMBConv",
+    "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds", "ParametricSoftplus",
+    "Parts", "ResNet", "Residual", "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation",
+    "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
+    "auxiliary_statistics", "condconv_efficientnet_b0", "describe", "efficientnet_b0", "efficientnet_b1",
+    "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
+    "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "load",
+    "measure", "mnasnet_a1", "mobile_layer", "mobilenet_v2", "parameter_count", "parametric_softplus", "path_ends",
+    "program_in", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "save", "smooth_relu", "squared_relu",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
 """What a model costs, computed without running it: parameters and multiply-adds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.backends.mha
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,14 +42,45 @@ class MultiplyAdds(Symbolic):
         """Return the count for a module or complete program. Raises: TypeError if what is built is no module."""
         module = without_weights(model)
         weight = next(module.parameters(), None)
-        was_training = module.training
-        module.eval()
-        try:
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                module(torch.zeros(self.shape, device="meta" if weight is None else weight.device))
-        finally:
-            module.train(was_training)
+        with evaluating(module), torch.inference_mode(), counted_operations() as counter:
+            module(torch.zeros(self.shape, device="meta" if weight is None else weight.device))
         return counter.get_total_flops() / 2
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a module and all its parts in eval mode; afterwards each is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def counted_operations() -> Iterator[FlopCounterMode]:
+    """Count floating-point operations, those of attention too where torch's counter would miss them.
+
+    It does not know the kernel that fuses attention on a CPU, and it cannot look into the fused kernel of a whole
+    `nn.TransformerEncoderLayer`, which is not used meanwhile.
+    """
+    fused = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    mapping = {} if fused is None else {fused: _attention_operations}
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _attention_operations(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    batch, heads, places, width = query
+    return 2 * batch * heads * places * key[-2] * (width + value[-1])
 
 
 class _NoFilling(TorchFunctionMode):
@@ -64,9 +97,9 @@ class _NoFilling(TorchFunctionMode):
 
 
 def without_weights(model: Any) -> nn.Module:
-    """Return a module as it is, or what a complete program builds, on torch's meta device.
+    """Return a module as it is, and a complete program of one built on the meta device.
 
-    Raises: TypeError if what is built is no module; whatever building raises.
+    Raises: TypeError if what is built is no module; OpenChoiceError if choices are open.
     """
     if isinstance(model, nn.Module):
         return model
