@@ -19,8 +19,8 @@ import heuretic as hr
 from heuretic.cli.files import UsageError
 from heuretic.cli.main import app, main
 from heuretic.nn import Description, MultiplyAdds, describe, parameter_count
-from heuretic.nn.module_costs import ModuleCosts
-from heuretic.nn.quantities import binary, decimal, percent
+from heuretic.nn.description.module_costs import ModuleCosts
+from heuretic.nn.description.quantities import binary, decimal, percent
 from heuretic.symbolic import LoadError, OpenChoiceError
 
 SMALL_VIT = ViTConfig(

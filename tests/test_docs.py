@@ -32,10 +32,11 @@ def run_page(page: str, count: int, folder: Path) -> str:
 
 
 def test_the_readme_runs_and_shows_what_it_says(tmp_path: Path) -> None:
-    printed = run_page("README.md", 4, tmp_path)
+    printed = run_page("README.md", 5, tmp_path)
     assert "SiLU()" in printed
     assert "ReLU()" not in printed
     assert "-> SquaredReLU" in printed
+    assert "(CondConv(experts=4), AdvProp(), StochasticDepths())" in printed
     assert "~ [0].depth: 2 -> 4" in printed
     assert "2 True" in printed
     assert re.search(r"[1-9]\d* on the front; [1-9]\d* equivalents not paid for", printed)
@@ -48,6 +49,23 @@ def test_the_page_on_searching_runs(tmp_path: Path) -> None:
     assert "OptunaSampler" in printed
     assert "answered from memory" in printed
     assert "'pruned'" in printed
+
+
+def test_the_page_on_vision_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/vision.md", 5, tmp_path)
+    assert "torch.Size([2, 10])\n2 (2, 16, 48, 64)\n" in printed
+    assert "~ blocks[6].filters: 320 -> 192" in printed
+    assert "\n16 80\n" in printed
+    assert "\n[3, 3]\n" in printed
+    assert "cannot reach activations that are called as functions: [1] calls F.relu at readme_blocks.py" in printed
+    assert "(silu_1)" not in printed
+    assert "(relu_1): SiLU()" in printed
+
+
+def test_the_sizes_in_the_documents_are_those_of_the_models() -> None:
+    script = ROOT / "docs" / "make_sizes_table.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_on_artifacts_runs(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def describe(
         typer.Argument(
             metavar="MODEL",
             help="An architecture of heuretic.nn such as efficientnet_b0; FILE.py:NAME or package.module:NAME (a module, a program, "
-            "or a function or class that makes one without arguments); or a saved FILE.json, of which nothing is run but names "
+            "or a function or class that makes one without arguments); or a saved FILE.json or FILE.safetensors, of which nothing is run but names "
             "under heuretic.nn and torch.nn.",
         ),
     ],
@@ -54,7 +54,7 @@ def describe(
             f"{model} must be complete, {len(still)} choice(s) still open ({shown}{'; ...' if len(still) > 3 else ''})"
         )
     try:
-        name = "" if ":" in model or model.endswith(".json") else model
+        name = "" if ":" in model or model.endswith((".json", ".safetensors")) else model
         result = described(found, shape, latency=latency, depth=depth, name=name)
     except Exception as error:  # a model may raise anything
         raise _unusable(model, error) from error
@@ -80,17 +80,20 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _published(model: str) -> tuple[int, ...] | None:
-    """Return the shape of the images that an EfficientNet was published with."""
-    from heuretic.nn.efficientnet import SCALES
+    """Return the shape of the images that an architecture of ours was published with."""
+    from heuretic.nn.published import PUBLISHED
 
-    scale = SCALES.get(model.rpartition("efficientnet_")[2]) if ":" not in model else None
-    return (1, 3, scale[2], scale[2]) if scale else None
+    return next(((1, 3, each.side, each.side) for each in PUBLISHED if each.name == model), None)
 
 
 def _found(model: str) -> Any:
     """Return the module or program that is meant."""
     if model.endswith(".json"):
         return _saved(Path(model))
+    if model.endswith(".safetensors"):
+        from heuretic.nn import program_in
+
+        return program_in(model)
     if ":" in model:
         return _made(_loaded(model), model)
     import heuretic.nn
@@ -160,7 +163,7 @@ def _saved(path: Path) -> Any:
         if outside:
             raise UsageError(
                 f"{path} must name nothing outside {' and '.join(TRUSTED)} to be described here, got {', '.join(outside[:3])}. "
-                f"If you trust its author: heuretic.nn.describe(hr.loads(text, trust=(...)))"
+                f"If you trust its author: heuretic.nn.description.describe(hr.loads(text, trust=(...)))"
             )
     return program
 

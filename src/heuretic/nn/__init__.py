@@ -15,7 +15,7 @@ from heuretic.nn.checkpoints import load, program_in, save
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
-from heuretic.nn.describe import Description, describe
+from heuretic.nn.description.describe import Description, describe
 from heuretic.nn.efficientnet import (
     condconv_efficientnet_b0,
     efficientnet_b0,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
+from heuretic.nn.costs import without_weights
 from heuretic.nn.key_maps import names, norm_eps, source_of, translated
 from heuretic.nn.module_tree import ADAPTER
 from heuretic.symbolic import (
@@ -103,13 +104,14 @@ def load(
     safetensors for its files.
     """
     program = _program(model, settings, trust)
-    if weights is None and isinstance(model, str | Path) and _is_file(model):
-        weights = model
     if weights is None:
-        return build(program)
+        built = build(program)
+        if _is_file(model):
+            _fill(built, model)
+        return built
     path = _local(str(weights), sha256)
     state = read_weights(path, sha256)
-    source = source_of(state)
+    source = source_of(state, without_weights(program).state_dict().keys())
     patches = program.patches if isinstance(program, Patched) and source != "heuretic" else ()
     base = program.program if patches else program  # others' weights are for the model before
     if source != "heuretic" and isinstance(model, str) and hasattr(base, "norm_eps"):
@@ -118,6 +120,16 @@ def load(
     built = build(base)
     built.load_state_dict(translated(_with_own_classifier(state, built) if new_classifier else state, built))
     return apply(built, *patches) if patches else built
+
+
+def _fill(model: nn.Module, path: str | Path) -> None:
+    """Read the weights that `save` wrote, those that stand in several places once."""
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, path)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} must fit the program in it: {error}") from error
 
 
 def _with_own_classifier(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

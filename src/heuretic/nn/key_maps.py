@@ -10,7 +10,7 @@ everywhere. A state dict does not say how its model normalised and padded, but w
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -44,11 +44,15 @@ _TIMM_ALL_LAYERS = {
 }  # fmt: skip
 
 
-def source_of(state: Mapping[str, Tensor]) -> Source:
+def source_of(state: Mapping[str, Tensor], own: Collection[str] = ()) -> Source:
     """Return whose names a state dict has; "heuretic" for residual networks, whose names are the same everywhere.
 
+    Args:
+        own: Names of the model that the weights are for; if half of them are there, they are "heuretic", whatever it is.
     Raises: ValueError if they are none of these.
     """
+    if own and 2 * sum(name in state for name in own) >= len(own):
+        return "heuretic"
     if "conv_stem.weight" in state:
         return "timm"
     if "features.0.0.weight" in state:
@@ -66,7 +70,8 @@ def names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, str]:
 
     Raises: ValueError if the names in `state` are unknown, or belong to another family of models.
     """
-    source, keys = source_of(state), model.state_dict().keys()
+    keys = model.state_dict().keys()
+    source = source_of(state, keys)
     if source == "heuretic":
         return {key: key for key in keys}
     layers: dict[tuple[int, int], dict[str, str]] = {}

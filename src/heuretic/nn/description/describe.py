@@ -12,14 +12,14 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from heuretic.nn.architecture_picture import picture
 from heuretic.nn.costs import evaluating, without_weights
-from heuretic.nn.example_inputs import Input, made_input
+from heuretic.nn.description.architecture_picture import picture
+from heuretic.nn.description.example_inputs import Input, made_input
+from heuretic.nn.description.module_costs import ModuleCosts, fork_random, module_costs
+from heuretic.nn.description.module_table import html_table, plain_table, rich_table, table_rows
+from heuretic.nn.description.quantities import binary
+from heuretic.nn.description.shapes import Shapes, shape_text, shapes
 from heuretic.nn.latency import Timing, measure
-from heuretic.nn.module_costs import ModuleCosts, fork_random, module_costs
-from heuretic.nn.module_table import html_table, plain_table, rich_table, table_rows
-from heuretic.nn.quantities import binary
-from heuretic.nn.shapes import Shapes, shape_text, shapes
 from heuretic.symbolic import build
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from heuretic.nn.shapes import Shapes, shapes
+from heuretic.nn.description.shapes import Shapes, shapes
 
 
 @dataclass(slots=True)

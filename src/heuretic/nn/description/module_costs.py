@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parameter import is_lazy
 
 from heuretic.nn.costs import counted_operations, evaluating
-from heuretic.nn.shapes import Shapes
-from heuretic.nn.tracing import FusedAttention, Record, Trace
+from heuretic.nn.description.shapes import Shapes
+from heuretic.nn.description.tracing import FusedAttention, Record, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ModuleCosts:
         output: Shapes of what the first call at this place returned; None without a call.
         parameters: Numbers in it and below it, those that are there twice once. trainable: Those with gradients.
         multiply_adds: Of all calls at this place and below it.
-        activation_bytes: What autograd keeps of the tensors made there, see `heuretic.nn.describe`.
+        activation_bytes: What autograd keeps of the tensors made there, see `heuretic.nn.description.describe`.
         calls: How often it was called at this place; a container such as `nn.ModuleList` is not.
         order: Of the ends of the first calls among all modules; -1 without a call.
         first_path: Where the same module stood before, if this is another place of it; "" otherwise.

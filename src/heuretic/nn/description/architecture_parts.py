@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from heuretic.nn.module_costs import ModuleCosts
-from heuretic.nn.shapes import Shapes, named_shapes
+from heuretic.nn.description.module_costs import ModuleCosts
+from heuretic.nn.description.shapes import Shapes, named_shapes
 
 #: Colours by kind of layer; all stand out from white and from near black.
 COLOURS = {

@@ -8,10 +8,10 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from heuretic.nn.architecture_parts import COLOURS, kind_of
-from heuretic.nn.module_costs import ModuleCosts
-from heuretic.nn.quantities import binary, decimal, percent
-from heuretic.nn.shapes import shape_text
+from heuretic.nn.description.architecture_parts import COLOURS, kind_of
+from heuretic.nn.description.module_costs import ModuleCosts
+from heuretic.nn.description.quantities import binary, decimal, percent
+from heuretic.nn.description.shapes import shape_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from heuretic.nn.architecture_parts import COLOURS, Block, Column, columns_of, extent, folded
-from heuretic.nn.module_costs import ModuleCosts
-from heuretic.nn.quantities import binary, decimal, percent
-from heuretic.nn.shapes import Shapes, shape_text
+from heuretic.nn.description.architecture_parts import COLOURS, Block, Column, columns_of, extent, folded
+from heuretic.nn.description.module_costs import ModuleCosts
+from heuretic.nn.description.quantities import binary, decimal, percent
+from heuretic.nn.description.shapes import Shapes, shape_text
 
 WIDTH, MIN_WIDTH = 1210.0, 640.0
 _MARGIN, _HEADER = 16.0, 62.0
