@@ -13,6 +13,7 @@ import torch
 
 import heuretic as hr
 from heuretic.ideas import all_ideas, get, lion, pyglove
+from heuretic.ideas.idea import Scale
 from heuretic.ideas.result import FORMAT, VERDICTS, Arm, Reproduction, compare, estimate, read
 from heuretic.ideas.studies import keep
 from heuretic.study import open_study
@@ -250,29 +251,91 @@ def test_lion_check_refuses_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_pyglove_smoke_check_finds_patches_and_hand_edits_equal() -> None:
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     result = pyglove.reproduce("smoke")
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state), "global randomness is untouched"
     assert result.verdict == "not testable at this scale"
-    hand = result.arms["by hand"].settings
-    assert set(hand["largest_output_difference"].values()) == {0.0}
-    assert list(hand["lines_of"]) == [
+    patches, hand = result.arms["patches"], result.arms["by hand"]
+    differences = hand.settings["largest_output_difference"]
+    assert list(differences) == [
         "primer in encoder",
         "smooth-adversarial-training in cnn",
+        "smooth-adversarial-training in plain_resnet",
         "smooth-adversarial-training in encoder",
+        "condconv in cnn",
+        "condconv in plain_resnet",
+        "advprop in plain_resnet",
+        "stochastic-depth in plain_resnet",
+        "stochastic-depth in encoder",
     ]
-    assert result.arms["patches"].measurements["units"] == (2.0,)
+    for pair, difference in differences.items():
+        assert difference <= (1e-6 if pair.startswith("condconv") else 0), pair
+    assert patches.measurements["units"] == (5.0,)
+    assert patches.measurements["edits"] == (9.0,)
+    assert hand.settings["places_of"]["advprop in plain_resnet"] == 10, "its batch normalisations"
+    assert hand.measurements["edits"] == (float(sum(hand.settings["places_of"].values())),)
+    table = patches.settings["per_idea"]
+    assert sum(row["lines_by_patch"] for row in table.values()) == patches.measurements["lines"][0]
+    assert sum(row["lines_by_hand"] for row in table.values()) == hand.measurements["lines"][0]
+    assert hand.measurements["lines_written_once"] < hand.measurements["lines"]
 
 
-def test_a_hand_edit_that_does_something_else_is_noticed(tmp_path: Path) -> None:
+#: Per file, what is written there, what stands in its place, and whether the two can be compared at all.
+WRONG_EDITS = [
+    ("smooth_adversarial_training/cnn", "model[3] = nn.SiLU()", "model[3] = nn.GELU()", True),
+    ("smooth_adversarial_training/cnn", "model[", "model.x = [None] * 4; model.x[", False),
+    ("primer/encoder", "layer.activation = squared_relu", "layer.activation = nn.functional.silu", True),
+    ("condconv/cnn", "1 / 8", "1 / 9", True),
+    ("condconv/cnn", "0.1 * c.weight.std()", "0.3 * c.weight.std()", False),
+    ("condconv/plain_resnet", "len(convs) // 2 :", "len(convs) // 2 + 1 :", False),
+    ("advprop/plain_resnet", "norm.eps, norm.momentum", "norm.eps, 0.2", True),
+    ("advprop/plain_resnet", "new.load_state_dict(norm.state_dict())", "new.affine = False", True),
+    ("advprop/plain_resnet", "AuxiliaryBatchNorm(", "nn.BatchNorm2d(", False),
+    ("stochastic_depth/plain_resnet", "rate=0.2", "rate=0.3", True),
+    ("stochastic_depth/plain_resnet", "if m.training else y", "", True),
+    ("stochastic_depth/encoder", "0.2 * (2 * i + 2)", "0.2 * (2 * i + 1)", True),
+    ("stochastic_depth/encoder", "enumerate(model.layers)", "enumerate([])", False),
+]
+
+
+@pytest.mark.parametrize(("file", "written", "instead", "comparable"), WRONG_EDITS)
+def test_a_hand_edit_that_does_something_else_is_noticed(
+    file: str, written: str, instead: str, comparable: bool, tmp_path: Path
+) -> None:
     source = ROOT / "benchmarks" / "patching"
-    for path in ("models.py", "smooth_adversarial_training/cnn.py", "smooth_adversarial_training/encoder.py"):
-        target = tmp_path / path
-        target.parent.mkdir(exist_ok=True)
-        target.write_text((source / path).read_text().replace("model[3] = nn.SiLU()", "model[3] = nn.GELU()"))
-    differences = pyglove.reproduce("smoke", folder=tmp_path).arms["by hand"].settings["largest_output_difference"]
-    assert differences["smooth-adversarial-training in cnn"] > 1e-4
-    assert differences["smooth-adversarial-training in encoder"] == 0
-    judged = pyglove.judge("small", {"a": 1}, {"a in cnn": 9, "a in encoder": 9}, differences)
+    edit = (source / f"{file}.py").read_text()
+    assert written in edit
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / "models.py").write_text((source / "models.py").read_text())
+    (tmp_path / f"{file}.py").write_text(edit.replace(written, instead))
+    result = pyglove.reproduce("smoke", folder=tmp_path)
+    [(pair, difference)] = result.arms["by hand"].settings["largest_output_difference"].items()
+    assert difference > 1e-5 if comparable else difference is None
+    judged = pyglove.judge("small", {pair.partition(" in ")[0]: 1}, {pair: 9}, {pair: difference})
     assert judged[0] == "not reproduced"
+    assert f"Not done by the patch: {pair}." in judged[1]
+    assert result.arms["by hand"].measurements["lines"] == (0.0,), "it saves nothing"
+
+
+def test_pyglove_is_judged_by_its_rule() -> None:
+    def judged(lines: int, difference: float | None = 0.0, scale: Scale = "small") -> tuple[str, str]:
+        hand = {"primer in bert": lines, "primer in vit": lines, "condconv in cnn": 10}
+        return pyglove.judge(
+            scale, {"primer": 10, "condconv": 8}, hand, {**dict.fromkeys(hand, 0.0), "primer in vit": difference}
+        )
+
+    verdict, reason = judged(40)
+    assert verdict == "reproduced"
+    assert "2 patches of 18 lines did exactly the work of 3 of 3 hand edits in 3 models, of 90 lines" in reason
+    assert "80% fewer lines (primer 88% fewer, condconv 20% fewer)" in reason
+    assert "against 30.0; at this price the paper's 80% takes about 3 models." in reason
+    assert judged(39)[0] == "not reproduced"
+    assert judged(400, 1e-9)[0] == judged(400, None)[0] == "not reproduced"
+    assert judged(400, scale="smoke")[0] == "not testable at this scale"
+    rounded = {"condconv in cnn": 5e-7}
+    assert pyglove.judge("small", {"condconv": 1}, {"condconv in cnn": 9}, rounded)[0] == "reproduced"
+    assert pyglove.judge("small", {"primer": 1}, {"primer in cnn": 9}, {"primer in cnn": 5e-7})[0] == "not reproduced"
 
 
 def test_lines_of_code_leave_out_comments_blanks_and_docstrings() -> None:
@@ -304,6 +367,11 @@ IDEA = dict(
 '''
     assert pyglove.code_lines(source) == 1 + 3 + 4 + 3
     assert pyglove.code_lines(source, leave_out=("IDEA",)) == 1 + 3 + 4
+    assert pyglove.code_lines(source, only=("f",)) == 3
+    using = source.replace("return", "os.abort()\n    return")
+    assert pyglove.code_lines(using, only=("f",)) == 1 + 4, "with the import it needs"
+    assert pyglove.lines_written_once([source, source]) == pyglove.code_lines(source)
+    assert pyglove.lines_written_once([source, using]) == pyglove.code_lines(source) + 4
 
 
 def test_a_reproduction_is_kept_as_a_study(tmp_path: Path) -> None:

@@ -209,9 +209,9 @@ def test_condconv_keeps_bias_stride_dilation_and_groups_and_refuses_other_paddin
     assert hr.apply(hr.sym(nn.Sequential)(hr.sym(nn.Conv2d)(4, 8, 3)), "condconv?experts=2") == hr.sym(nn.Sequential)(
         hr.sym(CondConv2d)(4, 8, 3, 1, 0, 1, 1, bias=True, experts=2)
     )
-    for padding in ({"padding": "same"}, {"padding": 1, "padding_mode": "circular"}):
+    for size, padding in ((2, {"padding": "same"}), (3, {"padding": 1, "padding_mode": "circular"})):
         with pytest.raises(PatchError, match=r"zero padding by a number of places, got .* at \[0\]"):
-            hr.apply(nn.Sequential(nn.Conv2d(2, 2, 3, **padding)), "condconv")
+            hr.apply(nn.Sequential(nn.Conv2d(2, 2, size, **padding)), "condconv")
 
 
 def test_a_checkpoint_of_before_does_not_fit_condconv_and_the_error_names_the_weight() -> None:

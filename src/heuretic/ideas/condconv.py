@@ -43,13 +43,14 @@ class CondConv(hr.Patch):
     def convolution(self, node: nn.Conv2d, path: Path, chosen: frozenset[Path]) -> Any:
         if path not in chosen:
             return node
-        if node.padding_mode != "zeros" or isinstance(node.padding, str):
+        padding = _places(node) if isinstance(node, nn.Conv2d) else node.padding
+        if node.padding_mode != "zeros" or isinstance(padding, str):
             raise PatchError(
                 f"condconv must be given zero padding by a number of places, got padding={node.padding!r}, "
                 f"padding_mode={node.padding_mode!r} at {path}"
             )
-        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        given = {name: getattr(node, name) for name in names}
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "dilation", "groups")
+        given: dict[str, Any] = {name: getattr(node, name) for name in names} | {"padding": padding}
         if not isinstance(node, nn.Module):
             return hr.sym(CondConv2d)(**given, bias=node.bias, experts=self.experts)
         new = CondConv2d(**given, bias=node.bias is not None, experts=self.experts)
@@ -60,6 +61,7 @@ class CondConv(hr.Patch):
     def _start(self, new: CondConv2d, old: nn.Conv2d, path: Path) -> None:
         """Give the experts and their routing such values that `new` computes what `old` did."""
         assert new.routing is not None
+        new.to(torch.promote_types(old.weight.dtype, torch.float32))  # half precision is too coarse for what follows
         new.routing.linear.weight.zero_()
         new.routing.linear.bias.fill_(-math.log(self.experts - 1))  # whose sigmoid is 1 / experts
         if old.weight.is_meta:
@@ -67,16 +69,27 @@ class CondConv(hr.Patch):
             return
         digest = hashlib.blake2b(f"{self.seed}:{path}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-        deviations = torch.randn(new.weight.shape, generator=generator)
+        kernel = old.weight.to(new.weight).flatten()
+        deviations = torch.randn(new.weight.shape, generator=generator).to(kernel)
         deviations -= deviations.mean(0)
-        scale = self.deviation * float(old.weight.float().std(correction=0))
-        new.weight.copy_(old.weight.float().cpu().flatten() + scale * deviations)
+        new.weight.copy_(kernel + self.deviation * kernel.std(correction=0) * deviations)
+
+
+def _places(conv: nn.Conv2d) -> str | tuple[int, ...]:
+    """Return the padding as numbers of places, or its name if it is not the same on both sides."""
+    if conv.padding == "valid":
+        return (0, 0)
+    around = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if conv.padding == "same" and not any(places % 2 for places in around):
+        return (around[0] // 2, around[1] // 2)
+    return conv.padding
 
 
 def _is_excitation(part: Any) -> bool:
     """Whether this is squeeze-and-excitation, by the names it has here, in torchvision, timm and transformers."""
     target = part.__target__ if isinstance(part, hr.symbolic.Call) else type(part)
-    return "squeeze" in getattr(target, "__name__", "").lower()
+    name = getattr(target, "__name__", "")
+    return "squeeze" in name.lower() or name.endswith(("SELayer", "SEModule", "SEBlock"))
 
 
 IDEA = Idea(

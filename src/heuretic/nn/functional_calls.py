@@ -104,28 +104,38 @@ class _Shallow(torch.fx.Tracer):
 
 
 class _Sketching(_Shallow):
-    """Follows a `forward` as it runs when only the arguments without defaults are given."""
+    """Follows a `forward` as it runs when no optional arguments but those named are given, and no condition on tensors holds.
+
+    Such conditions are mostly about what goes wrong: half precision that overflows, shapes that do not fit.
+    """
+
+    def __init__(self, *named: str) -> None:
+        super().__init__()
+        self.named = named
+
+    def to_bool(self, obj: torch.fx.Proxy) -> bool:
+        return False
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
         arguments: list[Any] = [self.root]
-        for parameter in list(inspect.signature(root_fn).parameters.values())[1:]:
+        for name, parameter in list(inspect.signature(root_fn).parameters.items())[1:]:
             if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-                given = parameter.default is inspect.Parameter.empty
-                arguments.append(
-                    self.create_proxy("placeholder", parameter.name, (), {}) if given else parameter.default
-                )
+                given = parameter.default is inspect.Parameter.empty or name in self.named
+                arguments.append(self.create_proxy("placeholder", name, (), {}) if given else parameter.default)
         return root_fn, arguments
 
 
 def sketched(module: nn.Module) -> torch.fx.Graph | None:
     """Return the graph of a module's own `forward`, to look at and not to run: optional arguments and the mode are fixed.
 
-    None where `torch.fx` cannot follow it.
+    What a decoder of `transformers` does with the encoder's output is in it. None where `torch.fx` cannot follow it.
     """
-    try:
-        return _Sketching().trace(module)
-    except Exception:
-        return None
+    for named in (("encoder_hidden_states",), ()):
+        try:
+            return _Sketching(*named).trace(module)
+        except Exception:  # also the module's own, such as that it has no cross-attention
+            continue
+    return None
 
 
 def traced(module: nn.Module) -> torch.fx.Graph:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heuretic.nn.functional_calls import sketched
@@ -13,8 +14,8 @@ from heuretic.nn.stochastic_depth import StochasticDepth, drop_paths
 from heuretic.symbolic import Patch, Path, field, replace, rule, walk
 
 _ADDITIONS = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
-#: Classes that do nothing or drop paths already, by their names in torch, torchvision, timm and transformers.
-_EXCHANGEABLE = frozenset({"Identity", "StochasticDepth", "DropPath"})
+#: How the names of classes end that do nothing or drop paths already, in torch, torchvision, timm and transformers.
+_EXCHANGEABLE = ("Identity", "StochasticDepth", "DropPath")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ def path_ends(model: nn.Module) -> list[PathEnd]:
     """Return where the residual paths of a model end, in the order of its tree.
 
     Each module that has submodules is followed through its own `forward` by `torch.fx`. An addition ends a residual path
-    if one of its terms comes out of a submodule, and on the other's way from the inputs there are fewer weights. Modules
-    that cannot be followed are passed over.
+    if one of its terms comes out of a submodule, and on the other's way from the inputs there are fewer weights. In modules
+    that cannot be followed, the submodules that their authors call `drop_path` are taken. Passed over are modules that
+    add in a view in which examples and places are one axis (OPT), since there no example can be dropped.
     """
     return list(dict.fromkeys(_all_ends(model)))
 
@@ -47,12 +49,13 @@ def _all_ends(model: nn.Module) -> Iterator[PathEnd]:
             yield from (PathEnd(Path((*path, name))) for name in ("dropout1", "dropout2", "dropout3"))
         elif module._modules and not type(module).__module__.startswith("torch.nn."):
             graph = sketched(module)
-            for target, index in () if graph is None else _ends_in(graph, module):
+            named = ((name, None) for name in module._modules if name.startswith("drop_path"))
+            for target, index in named if graph is None else _ends_in(graph, module):
                 yield PathEnd(_under(path, module, target), index)
 
 
 def _ends_in(graph: torch.fx.Graph, module: nn.Module) -> Iterator[tuple[str, int | None]]:
-    for node in graph.nodes:
+    for node in () if any(map(_merges_axes, graph.nodes)) else graph.nodes:
         terms = node.args[:2]
         if node.target in _ADDITIONS and len(terms) == 2 and all(isinstance(term, torch.fx.Node) for term in terms):
             first, second = map(_above, terms)
@@ -73,9 +76,19 @@ def _weight(nodes: set[torch.fx.Node], module: nn.Module) -> tuple[int, int]:
     return sum(p.numel() for part in called for p in part.parameters()), len(called)
 
 
+def _merges_axes(node: torch.fx.Node) -> bool:
+    """Whether examples and places become one axis here."""
+    return node.op == "call_method" and node.target in ("reshape", "view") and node.args[1:2] == (-1,)
+
+
 def _module_call(node: Any) -> tuple[torch.fx.Node | None, int | None]:
-    """Return the call of a submodule that makes this value and nothing else, and which of its outputs the value is."""
+    """Return the call of a submodule that makes this value, and which of its outputs the value is.
+
+    Dropout between is no matter: it may as well come after.
+    """
     index = None
+    while node.target is F.dropout:
+        node = node.args[0]
     if node.target is operator.getitem and isinstance(node.args[1], int):
         node, index = node.args[0], node.args[1]
     return (node if node.op == "call_module" else None), index
@@ -150,7 +163,7 @@ class StochasticDepths(Patch):
         if path not in ends or not isinstance(node, nn.Module):
             return node
         rate, index = ends[path]
-        if type(node).__name__ in _EXCHANGEABLE and not [*node.parameters()]:
+        if type(node).__name__.endswith(_EXCHANGEABLE) and not [*node.parameters()]:
             return StochasticDepth(rate)
         new = replace(node)
         for handle in [key for key, hook in new._forward_hooks.items() if isinstance(hook, DropPaths)]:

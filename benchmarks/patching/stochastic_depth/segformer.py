@@ -1,0 +1,12 @@
+"""Stochastic depth in SegFormer, by hand."""
+
+from torch import nn
+
+from heuretic.nn import StochasticDepth
+
+
+def edit(model: nn.Module) -> None:
+    """Edit `model` in place."""
+    layers = [layer for stage in model.segformer.stages for layer in stage.blocks]
+    for i, layer in enumerate(layers, 1):
+        layer.drop_path = StochasticDepth(0.2 * i / len(layers))
