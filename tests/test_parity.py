@@ -239,6 +239,7 @@ def test_references_know_their_makers() -> None:
             assert set(file.keys()) == {pair.theirs for pair in parity.PAIRS if pair.source == source}
 
 
+@pytest.mark.timeout(1800)  # all sizes, up to a hundred million weights
 @pytest.mark.parametrize("source", ["timm", "torchvision"])
 def test_ours_beside_theirs(source: str) -> None:
     pytest.importorskip(source)
@@ -246,6 +247,7 @@ def test_ours_beside_theirs(source: str) -> None:
         assert pair.source != source or parity.compared(pair)[0] < parity.TOLERANCE, pair
 
 
+@pytest.mark.timeout(1800)  # all sizes, up to a hundred million weights
 @pytest.mark.parametrize("source", ["timm", "torchvision"])
 def test_ours_beside_theirs_in_training(source: str) -> None:
     pytest.importorskip(source)

@@ -277,6 +277,40 @@ def test_auxiliary_batch_norm_is_of_any_rank_in_programs_too() -> None:
         AuxiliaryBatchNorm(4)(torch.zeros(4))
 
 
+class BatchNormAct2d(nn.BatchNorm2d):
+    """As timm's: normalises, drops and activates."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(x)))
+
+
+class OtherNorm(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(2 * x)
+
+
+class OtherConv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, 1, 0, 1)))
+
+
+def test_what_derived_classes_do_besides_is_kept_or_refused() -> None:
+    model = settled(nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4)))
+    new = hr.apply(model, "advprop")
+    assert torch.equal(new(IMAGES), model(IMAGES))
+    smooth = hr.apply(new, "smooth-adversarial-training")
+    with auxiliary_statistics(smooth):
+        torch.testing.assert_close(smooth(IMAGES), F.silu(nn.BatchNorm2d.forward(model[1], model[0](IMAGES))))
+    with pytest.raises(PatchError, match=r"computes as torch's, got test_vision_patches\.OtherNorm at \[1\]"):
+        hr.apply(nn.Sequential(nn.ReLU(), OtherNorm(4)), "advprop")
+    with pytest.raises(PatchError, match=r"compute as nn\.Conv2d, got test_vision_patches\.OtherConv at \[1\]"):
+        hr.apply(nn.Sequential(nn.ReLU(), OtherConv(3, 4, 3)), "condconv")
+
+
 # -- stochastic depth -------------------------------------------------------------------------------------------------
 
 

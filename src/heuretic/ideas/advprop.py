@@ -7,10 +7,12 @@ model, `heuretic.nn.AuxiliaryBatchNorm`; the training on adversarial examples is
 from typing import Any, ClassVar
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import heuretic as hr
 from heuretic.ideas.idea import Idea, Paper
 from heuretic.nn import AuxiliaryBatchNorm
+from heuretic.symbolic import PatchError, Path
 
 
 class AdvProp(hr.Patch):
@@ -23,16 +25,28 @@ class AdvProp(hr.Patch):
     name: ClassVar[str] = "advprop"
 
     @hr.rule
-    def norm(self, node: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> Any:
+    def norm(self, node: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, path: Path) -> Any:
         names = ("num_features", "eps", "momentum", "affine", "track_running_stats")
         given = {name: getattr(node, name) for name in names}
         if not isinstance(node, nn.Module):
             return hr.sym(AuxiliaryBatchNorm)(**given)
-        new = AuxiliaryBatchNorm(**given)
+        new = AuxiliaryBatchNorm(**given, after=_after(node, path))
         state = node.state_dict()
         if not any(tensor.is_meta for tensor in state.values()):  # which have no values
             new.auxiliary.load_state_dict(state)
         return new
+
+
+def _after(norm: nn.Module, path: Path) -> nn.Module | None:
+    """Return what a batch normalisation does behind normalising; timm's has an activation in it."""
+    if type(norm).forward is _BatchNorm.forward:
+        return None
+    if type(norm).__name__ == "BatchNormAct2d":
+        return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
+    raise PatchError(
+        f"advprop must be given batch normalisation that computes as torch's, got {type(norm).__module__}."
+        f"{type(norm).__name__} at {path or 'the root'}. Try a patch of your own for it"
+    )
 
 
 IDEA = Idea(

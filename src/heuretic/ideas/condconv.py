@@ -43,6 +43,11 @@ class CondConv(hr.Patch):
     def convolution(self, node: nn.Conv2d, path: Path, chosen: frozenset[Path]) -> Any:
         if path not in chosen:
             return node
+        if isinstance(node, nn.Module) and not _is_plain(node):
+            raise PatchError(
+                f"condconv must be given convolutions that compute as nn.Conv2d, got {type(node).__module__}."
+                f"{type(node).__name__} at {path}. Try a smaller share, or a patch of your own for it"
+            )
         padding = _places(node) if isinstance(node, nn.Conv2d) else node.padding
         if node.padding_mode != "zeros" or isinstance(padding, str):
             raise PatchError(
@@ -73,6 +78,12 @@ class CondConv(hr.Patch):
         deviations = torch.randn(new.weight.shape, generator=generator).to(kernel)
         deviations -= deviations.mean(0)
         new.weight.copy_(kernel + self.deviation * kernel.std(correction=0) * deviations)
+
+
+def _is_plain(conv: nn.Module) -> bool:
+    """Whether this computes what `nn.Conv2d` does; derived classes may pad otherwise or standardise their weights."""
+    methods = ("forward", "_conv_forward")
+    return all(getattr(type(conv), name) is getattr(nn.Conv2d, name) for name in methods)
 
 
 def _places(conv: nn.Conv2d) -> str | tuple[int, ...]:

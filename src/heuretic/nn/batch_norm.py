@@ -14,20 +14,24 @@ class AuxiliaryBatchNorm(_BatchNorm):
     It is asked for by `auxiliary_statistics`. The main set has the names of plain batch normalisation, so checkpoints
     of the model before fit; what they lack, the auxiliary set, then begins as a copy of the main one.
 
-    Args: As of `nn.BatchNorm2d`.
+    Args:
+        num_features, eps, momentum, affine, track_running_stats: As of `nn.BatchNorm2d`.
+        after: What is done to either's output, such as an activation.
     Reference: Xie et al. 2019, "Adversarial Examples Improve Image Recognition", arXiv:1911.09665, section 4.2.
     """
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True,
+        track_running_stats: bool = True, after: nn.Module | None = None,
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.auxiliary = _AnyRank(num_features, eps, momentum, affine, track_running_stats)
         self.is_auxiliary = False
+        self.after = after
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.auxiliary(input) if self.is_auxiliary else super().forward(input)
+        x = self.auxiliary(input) if self.is_auxiliary else super().forward(input)
+        return x if self.after is None else self.after(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
         _check_rank(input)
