@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import heuretic as hr
-from heuretic.ideas import all_ideas, get, lion, pyglove
+from heuretic.ideas import all_ideas, efficientnet, get, lion, pyglove
 from heuretic.ideas.idea import Scale
 from heuretic.ideas.result import FORMAT, VERDICTS, Arm, Reproduction, compare, estimate, read
 from heuretic.ideas.studies import keep
+from heuretic.nn.published import Published
 from heuretic.study import open_study
 from heuretic.symbolic import PatchError, patch_name
 from heuretic.symbolic.catalog import entries
@@ -393,3 +394,27 @@ def test_a_reproduction_is_kept_as_a_study(tmp_path: Path) -> None:
     [facts] = [facts for facts in study.environments.values() if "verdict" in facts]
     assert facts["verdict"] == result.verdict
     assert facts["command"] == "heuretic reproduce pyglove --scale smoke"
+
+
+# -- efficientnet -----------------------------------------------------------------------------------------------
+
+
+def test_efficientnet_check_counts_what_scaling_gives() -> None:
+    said: list[str] = []
+    result = efficientnet.reproduce("smoke", progress=said.append)
+    assert (result.verdict, len(said)) == ("reproduced", 8)
+    assert result.arms["scaled here"].measurements["b7_parameters_millions"] == (66.34796,)
+    assert "+4.6%, of B4" in result.reason
+    with pytest.raises(ValueError, match="scale must be one of smoke, small, full, got 'big'"):
+        efficientnet.reproduce("big")  # type: ignore[arg-type]
+
+
+def test_efficientnet_check_tells_other_networks_apart() -> None:
+    printed = Published("x", "y", 224, "5.3", "0.39")
+    assert efficientnet.differing(printed, 5_399_000, 0.40e9) == []
+    assert efficientnet.differing(printed, 5_401_000, 0.41e9) == ["parameters", "multiply-adds"]
+    here = {"b0_multiply_adds_billions": (0.5,)}
+    assert efficientnet.judge(here, {"b0_multiply_adds_billions": (0.4,)}, ["multiply-adds of B0"]) == (
+        "not reproduced",
+        "Not as printed: multiply-adds of B0; largest difference of multiply-adds +25.0%, of B0.",
+    )
