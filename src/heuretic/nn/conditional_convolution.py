@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: How many values of mixed kernels the caches of a CPU hold; benchmarks/vision.py has the measurements behind this.
+_CACHED = 2**22
+
 
 class Routing(nn.Module):
     """Weigh the experts for each example: the sigmoid of a linear function of the means of its channels.
@@ -34,7 +37,8 @@ class CondConv2d(nn.Module):
 
     The kernels are mixed first and applied once, so an example costs one convolution and experts * weights
     multiply-adds for the mixture. 1 x 1 kernels are applied by a batched matrix product, larger ones as one
-    convolution with a group for each example.
+    convolution with a group for each example. Where there will be no backward pass, on a CPU, kernels are mixed for no more
+    examples at once than its caches hold, and images in the format channels_last are convolved one by one.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As of `nn.Conv2d`; padding is a
@@ -82,20 +86,37 @@ class CondConv2d(nn.Module):
             raise ValueError(f"CondConv2d must have routing of its own or be given weights, got {weights is not None}")
         weights = self.routing(x) if self.routing is not None else weights
         assert weights is not None
-        mixed = (weights.to(self.weight.dtype) @ self.weight).view(
-            -1, self.out_channels, self.in_channels // self.groups, *self.kernel_size
-        )
-        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
-            y = _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], mixed.flatten(2))
-        else:
-            y = self._grouped(x, mixed)
+        count = self._at_once(x)
+        parts = [self._convolved(*part) for part in zip(x.split(count), weights.split(count), strict=True)]
+        y = parts[0] if len(parts) == 1 else torch.cat(parts)
         return y if self.bias is None else y + self.bias.view(-1, 1, 1)
+
+    def _at_once(self, x: Tensor) -> int:
+        """Return for how many examples to mix kernels at once."""
+        return max(1, _CACHED // self.weight.shape[1] if _only_forward_on_cpu(x) else x.shape[0])
+
+    def _convolved(self, x: Tensor, weights: Tensor) -> Tensor:
+        kernels = (weights.to(self.weight.dtype) @ self.weight).to(x.dtype)
+        kernels = kernels.view(-1, self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
+            return _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], kernels.flatten(2))
+        # to be groups of one image, examples must be copied out of the format channels_last
+        if x.shape[0] == 1 or (_only_forward_on_cpu(x) and _is_channels_last(x)):
+            return self._one_by_one(x, kernels)
+        return self._grouped(x, kernels)
+
+    def _one_by_one(self, x: Tensor, kernels: Tensor) -> Tensor:
+        made = [
+            F.conv2d(example, kernel, None, self.stride, self.padding, self.dilation, self.groups)
+            for example, kernel in zip(x.split(1), kernels, strict=True)
+        ]
+        return made[0] if len(made) == 1 else torch.cat(made)
 
     def _grouped(self, x: Tensor, kernels: Tensor) -> Tensor:
         batch = x.shape[0]
         y = F.conv2d(
-            x.reshape(1, batch * x.shape[1], *x.shape[2:]), kernels.flatten(0, 1).to(x.dtype), None, self.stride,
-            self.padding, self.dilation, batch * self.groups,
+            x.reshape(1, batch * x.shape[1], *x.shape[2:]), kernels.flatten(0, 1), None, self.stride, self.padding,
+            self.dilation, batch * self.groups,
         )  # fmt: skip
         return y.view(batch, self.out_channels, *y.shape[2:])
 
@@ -115,11 +136,18 @@ class CondConv2d(nn.Module):
 def _pointwise(x: Tensor, kernels: Tensor) -> Tensor:
     """Apply to each example a matrix of its own, shape (batch, out, in), in the memory format of `x`."""
     batch, _, height, width = x.shape
-    kernels = kernels.to(x.dtype)
-    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+    if _is_channels_last(x):
         y = torch.bmm(x.permute(0, 2, 3, 1).reshape(batch, height * width, -1), kernels.transpose(1, 2))
         return y.view(batch, height, width, -1).permute(0, 3, 1, 2)
     return torch.bmm(kernels, x.reshape(batch, -1, height * width)).view(batch, -1, height, width)
+
+
+def _only_forward_on_cpu(x: Tensor) -> bool:
+    return x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

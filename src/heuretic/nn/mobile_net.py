@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from heuretic.nn.architecture import architecture
-from heuretic.nn.convolution import Parts
+from heuretic.nn.convolution import Classifier, Parts
 from heuretic.nn.images import Level, check_images
 from heuretic.nn.inverted_residual import MBConv, Operation, SeparableConv, Skip, mobile_layer
 from heuretic.nn.recomputation import recomputed
@@ -92,10 +92,7 @@ class MobileNet(nn.Module):
         self.blocks = nn.Sequential(*made)
         self.head = parts.conv(channels, head)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(head, classes)
-        bound = classes**-0.5  # as in the published code of MnasNet and EfficientNet
-        nn.init.uniform_(self.classifier.weight, -bound, bound)
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier = Classifier(head, classes)
         self.checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385
 whose checkpoints fit as they are.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from heuretic.nn.architecture import architecture
-from heuretic.nn.convolution import Conv2d
+from heuretic.nn.convolution import Conv2d, copied
 from heuretic.nn.images import Level, check_images
 from heuretic.nn.recomputation import recomputed
 from heuretic.nn.stochastic_depth import StochasticDepth
@@ -53,11 +52,11 @@ class BasicBlock(nn.Module):
         super().__init__()
         act = nn.ReLU(inplace=True) if activation is None else activation
         self.conv1, self.bn1 = Conv2d(in_channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.relu1 = copy.deepcopy(act)
+        self.relu1 = copied(act)
         self.conv2, self.bn2 = Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         self.downsample = _shortcut(in_channels, width, stride)
         self.drop = StochasticDepth(drop_rate) if drop_rate else nn.Identity()
-        self.relu2 = copy.deepcopy(act)
+        self.relu2 = copied(act)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))
@@ -81,13 +80,13 @@ class Bottleneck(nn.Module):
         act = nn.ReLU(inplace=True) if activation is None else activation
         out_channels = self.expansion * width
         self.conv1, self.bn1 = Conv2d(in_channels, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.relu1 = copy.deepcopy(act)
+        self.relu1 = copied(act)
         self.conv2, self.bn2 = Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.relu2 = copy.deepcopy(act)
+        self.relu2 = copied(act)
         self.conv3, self.bn3 = Conv2d(width, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
         self.downsample = _shortcut(in_channels, out_channels, stride)
         self.drop = StochasticDepth(drop_rate) if drop_rate else nn.Identity()
-        self.relu3 = copy.deepcopy(act)
+        self.relu3 = copied(act)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))
@@ -125,7 +124,7 @@ class ResNet(nn.Module):
         size, stride = (3, 1) if small_images else (7, 2)
         self.conv1 = Conv2d(in_channels, stem, size, stride, size // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.relu = copy.deepcopy(act)
+        self.relu = copied(act)
         self.maxpool = nn.Identity() if small_images else nn.MaxPool2d(3, 2, 1)
         self.stride = 1 if small_images else 4
         channels, total, done = stem, sum(stage.blocks for stage in stages), 0
