@@ -142,6 +142,10 @@ def test_weights_of_others_get_our_names_and_the_model_their_epsilon(source: str
         if isinstance(part, nn.BatchNorm2d):
             part.eps = 1e-5
     torch.testing.assert_close(output(again.eval()), output(model))
+    if source == "timm":
+        same = load("efficientnet_b0", weights=path.rename(tmp_path / f"tf_b0.{suffix}"), classes=7)
+        path = tmp_path / f"tf_b0.{suffix}"
+        assert (hr.program_of(same).padding, hr.program_of(same).norm_eps) == ("same", 1e-3)
     patched = load(hr.apply(hr.nn.efficientnet_b0.program(7), "condconv?experts=2"), weights=path)
     for part in patched.modules():
         if isinstance(part, nn.BatchNorm2d):

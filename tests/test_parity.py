@@ -211,7 +211,7 @@ def test_torchvision_has_no_experts() -> None:
         key_maps.names(dict.fromkeys(TORCHVISION, torch.empty(0)), condconv_efficientnet_b0())
 
 
-def test_eps_of_each_source() -> None:
+def test_eps_and_padding_of_each_source() -> None:
     assert key_maps.norm_eps("efficientnet_b5") == key_maps.norm_eps("condconv_efficientnet_b0") == 1e-3
     assert key_maps.norm_eps("resnet50") == key_maps.norm_eps("mobilenet_v2") == 1e-5
     assert key_maps.norm_eps("efficientnet_b5", "timm") == key_maps.norm_eps("mobilenetv2_100", "timm") == 1e-5
@@ -219,15 +219,17 @@ def test_eps_of_each_source() -> None:
     assert key_maps.norm_eps("efficientnet_b4", "torchvision") == key_maps.norm_eps("resnet50", "torchvision") == 1e-5
     assert key_maps.norm_eps("efficientnet_b5", "torchvision") == 1e-3
     assert key_maps.norm_eps("efficientnet_v2_s", "torchvision") == 1e-3
+    assert key_maps.padding("tf_efficientnet_b0.ns_jft_in1k", "timm") == "same"
+    assert key_maps.padding("efficientnet_b0", "timm") == key_maps.padding("tf_efficientnet_b0") == "symmetric"
 
 
 @pytest.mark.parametrize("ours", sorted({pair.ours for pair in parity.PAIRS}))
 def test_what_came_out_of_theirs_comes_out_of_ours(ours: str) -> None:
     pairs = [pair for pair in parity.PAIRS if pair.ours == ours]
-    images, model = load_file(REFERENCE / "images.safetensors"), parity.ours(pairs[0])
+    images, weights = load_file(REFERENCE / "images.safetensors"), parity.ours(pairs[0])
     for pair in pairs:
         with torch.inference_mode():
-            found = parity.normalised(model, pair.norm_eps)(parity.seen(images[pair.images]))
+            found = parity.ours(pair, weights)(parity.seen(images[pair.images]))
         with safe_open(REFERENCE / f"{pair.source}.safetensors", "pt") as file:
             assert parity.difference(found, file.get_tensor(pair.theirs)) < parity.TOLERANCE, pair
 

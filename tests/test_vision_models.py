@@ -23,6 +23,7 @@ from heuretic.nn import (
     MobileNet,
     MultiplyAdds,
     ResNet,
+    SamePadding,
     Stage,
     StochasticDepth,
     conditional_convolution,
@@ -279,6 +280,27 @@ def test_condconv_computes_the_same_without_gradients_few_examples_at_once(
             found = layer(x)
         torch.testing.assert_close(found, expected)
         assert found.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride"), [(8, 3, 2), (9, 3, 2), (7, 5, 2), (4, 3, 3), (5, 3, 1), (6, 1, 2)]
+)
+def test_same_padding_divides_sides_rounding_up_and_pads_more_below(size: int, kernel_size: int, stride: int) -> None:
+    x = torch.ones(1, 1, size, size + 1)
+    padded = SamePadding(kernel_size, stride)(x)
+    places = nn.functional.conv2d(padded, torch.ones(1, 1, kernel_size, kernel_size), stride=stride).shape[2:]
+    assert places == (-(-size // stride), -(-(size + 1) // stride))
+    above, below = (padded[0, 0, :, kernel_size].cumsum(0) == 0).sum().item(), padded.shape[2] - size
+    assert below - above - above in (0, 1)
+
+
+def test_same_padding_is_of_strided_layers_and_another_is_refused() -> None:
+    model = hr.build(small_mobile_net(padding="same"))
+    padded = [str(path) for path, _ in hr.find(model, SamePadding)]
+    assert padded == ["stem.pad", "blocks[1][0].expand.pad", "blocks[3][0].layers.depthwise.pad"]
+    assert model.eval()(torch.zeros(1, 3, 33, 47)).shape == (1, 5)
+    with pytest.raises(ValueError, match="padding must be 'symmetric' or 'same', got 'valid'"):
+        hr.build(small_mobile_net(padding="valid"))
 
 
 def test_condconv_takes_weights_either_from_itself_or_from_the_caller() -> None:

@@ -47,8 +47,8 @@ class Pair:
 
     @property
     def images(self) -> str:
-        """Which images both are given: "odd" ones where theirs pads as ours does only on them."""
-        return "odd" if self.theirs.startswith("tf_") else "even"
+        """Which images both are given: "odd" ones too where sides that do not divide make a difference."""
+        return "odd" if self.theirs.startswith("tf_") and "_b" in self.theirs else "even"
 
 
 def _pairs() -> list[Pair]:
@@ -100,17 +100,24 @@ def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
     return values.sub_(0.5).mul_(2 * bound)
 
 
-def ours(pair: Pair) -> nn.Module:
-    """Return our model with the weights that belong to its names, in eval mode."""
+def ours(pair: Pair, weights: nn.Module | None = None) -> nn.Module:
+    """Return our model, in eval mode, with the weights that belong to its names, or with those of another model of ours."""
+    program = getattr(hr.nn, pair.ours).program(classes=CLASSES)
+    if key_maps.padding(pair.theirs, pair.source) == "same":
+        program = hr.replace(program, padding="same")
     with torch.device("meta"):
-        model = getattr(hr.nn, pair.ours)(classes=CLASSES)
+        model = hr.build(program)
+    model.load_state_dict(_drawn_for(model) if weights is None else weights.state_dict(), assign=True)
+    return normalised(model, pair.norm_eps).eval()
+
+
+def _drawn_for(model: nn.Module) -> dict[str, Tensor]:
     state = {name: drawn(name, tuple(like.shape)) for name, like in model.state_dict().items()}
     for name, part in model.named_modules():
         if isinstance(part, CondConv2d):  # whose kernels are rows
             shape = (part.experts, part.out_channels, part.in_channels // part.groups, *part.kernel_size)
             state[f"{name}.weight"] = drawn(f"{name}.weight", shape).flatten(1)
-    model.load_state_dict(state, assign=True)
-    return normalised(model, pair.norm_eps).eval()
+    return state
 
 
 def normalised(model: nn.Module, eps: float) -> nn.Module:
@@ -145,7 +152,7 @@ def _created(pair: Pair) -> nn.Module:
 
 def images(kind: str, count: int = 2) -> Tensor:
     """Return bytes of noise as images, higher than they are wide."""
-    height, width = (65, 33) if kind == "odd" else (64, 32)
+    height, width = (67, 34) if kind == "odd" else (64, 32)
     return torch.from_numpy(numbers(f"images {kind}").integers(0, 256, (count, 3, height, width), dtype=np.uint8))
 
 

@@ -13,7 +13,7 @@ from heuretic.nn.architecture import Architecture, architecture
 from heuretic.nn.batch_norm import AuxiliaryBatchNorm, auxiliary_statistics
 from heuretic.nn.checkpoints import load, program_in, save
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
-from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SqueezeExcitation
+from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SamePadding, SqueezeExcitation
 from heuretic.nn.costs import MultiplyAdds, parameter_count
 from heuretic.nn.description.describe import Description, describe
 from heuretic.nn.efficientnet import (
@@ -54,7 +54,7 @@ __all__ = [
     "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck", "CompoundScaling", "CondConv2d",
     "Conv", "Conv2d", "ConvNorm", "Description", "DropPaths", "ExposeActivations", "FunctionalCall", "FusedMBConv",
     "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds", "ParametricSoftplus",
-    "Parts", "ResNet", "Residual", "Routing", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation",
+    "Parts", "ResNet", "Residual", "Routing", "SamePadding", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation",
     "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
     "auxiliary_statistics", "condconv_efficientnet_b0", "describe", "efficientnet_b0", "efficientnet_b1",
     "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from heuretic.nn.costs import without_weights
-from heuretic.nn.key_maps import names, norm_eps, source_of, translated
+from heuretic.nn.key_maps import names, norm_eps, padding, source_of, translated
 from heuretic.nn.module_tree import ADAPTER
 from heuretic.symbolic import (
     Call,
@@ -91,7 +91,8 @@ def load(
             weights are taken too.
         weights: A safetensors file or one of `torch.save` (read without running anything in it), of ours, torchvision or
             timm; or an http, https or file address of one, which is fetched into a cache once. Where the weights were
-            trained with another epsilon of batch normalisation than ours, the model gets theirs. None: random weights.
+            trained with another epsilon of batch normalisation than ours, the model gets theirs; and the padding of
+            TensorFlow, where a folder or file is called `tf_...` as in timm. None: random weights.
         sha256: Hexadecimal digits that the file's SHA-256 must begin with. If empty, those in the file's name count, where
             it has some as torchvision's have.
         new_classifier: Leave the classifier as it was initialised: for weights of another number of classes.
@@ -115,8 +116,9 @@ def load(
     patches = program.patches if isinstance(program, Patched) and source != "heuretic" else ()
     base = program.program if patches else program  # others' weights are for the model before
     if source != "heuretic" and isinstance(model, str) and hasattr(base, "norm_eps"):
-        name = path.name if path.name.startswith("tf_") else model
-        base = replace(base, norm_eps=norm_eps(name, source))
+        called = [part for part in urlsplit(str(weights)).path.split("/") if part.startswith("tf_")]
+        name = called[-1] if called else model
+        base = replace(base, norm_eps=norm_eps(name, source), padding=padding(name, source))
     built = build(base)
     built.load_state_dict(translated(_with_own_classifier(state, built) if new_classifier else state, built))
     return apply(built, *patches) if patches else built

@@ -3,12 +3,16 @@
 import copy
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heuretic.nn.conditional_convolution import CondConv2d
 from heuretic.nn.stochastic_depth import StochasticDepth
+
+Padding = Literal["symmetric", "same"]
 
 
 class Conv2d(nn.Conv2d):
@@ -40,17 +44,41 @@ class Classifier(nn.Linear):
                 self.bias.zero_()
 
 
-class ConvNorm(nn.Module):
-    """A convolution, batch normalisation and, unless it is linear, an activation."""
+class SamePadding(nn.Module):
+    """Pad images with zeros so that a convolution with `stride` makes ceil(side / stride) places of a side.
 
-    def __init__(self, conv: Conv2d | CondConv2d, norm: nn.Module, act: nn.Module | None) -> None:
+    Of an odd number of places one more is put below and on the right: TensorFlow's "SAME". Without stride it is symmetric.
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
         super().__init__()
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = [max((-(-side // self.stride) - 1) * self.stride + self.kernel_size - side, 0) for side in x.shape[2:]]
+        return F.pad(x, (places[1] // 2, places[1] - places[1] // 2, places[0] // 2, places[0] - places[0] // 2))
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class ConvNorm(nn.Module):
+    """A convolution, batch normalisation and, unless it is linear, an activation; images may be padded before."""
+
+    def __init__(
+        self, conv: Conv2d | CondConv2d, norm: nn.Module, act: nn.Module | None, pad: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if pad is not None:
+            self.pad = pad
         self.conv, self.norm = conv, norm
         if act is not None:
             self.act = act
 
     def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the activated output. `weights`: Of the experts, shape (batch, experts), for a routed `CondConv2d`."""
+        if "pad" in self._modules:
+            x = self.pad(x)
         x = self.norm(self.conv(x) if weights is None else self.conv(x, weights))
         return self.act(x) if "act" in self._modules else x
 
@@ -116,11 +144,18 @@ class Parts:
 
     Args:
         activation: Each place gets a copy of its own. norm_eps, norm_momentum: Of each `nn.BatchNorm2d`.
+        padding: Of convolutions with a stride: "symmetric", or "same" as TensorFlow's, see `SamePadding`.
+    Raises: ValueError for another padding.
     """
 
     activation: nn.Module = field(default_factory=lambda: nn.ReLU(inplace=True))
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
+    padding: Padding = "symmetric"
+
+    def __post_init__(self) -> None:
+        if self.padding not in ("symmetric", "same"):
+            raise ValueError(f"padding must be 'symmetric' or 'same', got {self.padding!r}")
 
     def act(self) -> nn.Module:
         """Return a new activation."""
@@ -135,7 +170,8 @@ class Parts:
         Args:
             linear: Leave the activation out. experts: Of a `CondConv2d` that is given its weights; 0 for a plain kernel.
         """
-        padding = kernel_size // 2
+        is_same = self.padding == "same" and stride > 1
+        padding = 0 if is_same else kernel_size // 2
         conv = (
             CondConv2d(
                 in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False, experts=experts,
@@ -145,7 +181,8 @@ class Parts:
             else Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         )  # fmt: skip
         norm = nn.BatchNorm2d(out_channels, self.norm_eps, self.norm_momentum)
-        return ConvNorm(conv, norm, None if linear else self.act())
+        pad = SamePadding(kernel_size, stride) if is_same else None
+        return ConvNorm(conv, norm, None if linear else self.act(), pad)
 
     def excitation(self, channels: int, in_channels: int, ratio: float) -> nn.Module:
         """Return a squeeze-and-excitation whose hidden width is that share of `in_channels`."""

@@ -2,8 +2,8 @@
 
 Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", arXiv:1905.11946; Yang et al.
 2019, "CondConv", arXiv:1904.04971; Tan & Le 2021, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298.
-Departure: padding is symmetric, as in torchvision and timm's `efficientnet_*`; the published code pads strided layers on
-the lower right ("SAME"), which changes neither weights nor their number.
+Departure: padding is symmetric, as in torchvision and timm's `efficientnet_*`; the published code pads strided layers more on
+the lower right, which changes neither weights nor their number: `hr.replace(program, padding="same")`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,11 +2,8 @@
 
 MobileNetV2, MnasNet-A1, EfficientNet, EfficientNetV2 and CondConv-EfficientNet; residual networks have the same names
 everywhere. A state dict does not say how its model normalised and padded, but what comes out depends on it:
-
-- Batch normalisation: `norm_eps` says what to build the model with, as in
-  `hr.build(hr.replace(efficientnet_b0.program(), norm_eps=norm_eps("efficientnet_b0", "timm")))`.
-- timm's `tf_*` weights were trained with "SAME" padding, which strided layers here do not have. On images whose sides are
-  multiples of 32 plus one (225, 385) both pad alike and outputs are equal; on others they are only similar.
+`norm_eps` and `padding` say what to build the model with, as in
+`hr.replace(efficientnet_b0.program(), norm_eps=norm_eps("efficientnet_b0", "timm"))`. `hr.nn.load` does so.
 """
 
 import re
@@ -15,6 +12,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from heuretic.nn.convolution import Padding
 
 Source = Literal["heuretic", "timm", "torchvision"]
 #: By numbers of block and layer: the modules with weights, by their names within the layer.
@@ -137,6 +136,15 @@ def norm_eps(architecture: str, source: Source = "heuretic") -> float:
     else:
         large = "efficientnet" in name
     return 1e-3 if large else 1e-5
+
+
+def padding(architecture: str, source: Source = "heuretic") -> Padding:
+    """Return the padding of strided layers that weights were trained with: timm's `tf_*` with that of TensorFlow.
+
+    Args:
+        architecture: Its name where the weights are from.
+    """
+    return "same" if source == "timm" and architecture.startswith("tf_") else "symmetric"
 
 
 def _timm(layers: _Layers) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from heuretic.nn.architecture import architecture
-from heuretic.nn.convolution import Classifier, Parts
+from heuretic.nn.convolution import Classifier, Padding, Parts
 from heuretic.nn.images import Level, check_images
 from heuretic.nn.inverted_residual import MBConv, Operation, SeparableConv, Skip, mobile_layer
 from heuretic.nn.recomputation import recomputed
@@ -50,7 +50,7 @@ class MobileNet(nn.Module):
         dropout: Share of features dropped before the classifier.
         stochastic_depth: Share of examples for which the last residual layer is dropped in training; it grows from 0 in
             the first layer, in proportion to the number of layers before.
-        norm_eps, norm_momentum: Of batch normalisation.
+        norm_eps, norm_momentum: Of batch normalisation. padding: Of layers with a stride, see `Parts`.
     Attributes: stride: Of the last block, over the images.
     Raises: ValueError if there are no blocks or a number is out of range.
     """
@@ -59,6 +59,7 @@ class MobileNet(nn.Module):
         self, blocks: Sequence[Block], *, classes: int = 1000, in_channels: int = 3, stem: int = 32,
         stem_stride: int = 2, head: int = 1280, activation: nn.Module | None = None, dropout: float = 0.0,
         stochastic_depth: float = 0.0, norm_eps: float = 1e-5, norm_momentum: float = 0.1,
+        padding: Padding = "symmetric",
     ) -> None:  # fmt: skip
         super().__init__()
         if not blocks:
@@ -66,7 +67,7 @@ class MobileNet(nn.Module):
         for name, number in (("classes", classes), ("in_channels", in_channels), ("stem", stem), ("head", head)):
             if number < 1:
                 raise ValueError(f"{name} must be >= 1, got {number}")
-        parts = Parts(nn.ReLU(inplace=True) if activation is None else activation, norm_eps, norm_momentum)
+        parts = Parts(nn.ReLU(inplace=True) if activation is None else activation, norm_eps, norm_momentum, padding)
         self.stem = parts.conv(in_channels, stem, 3, stem_stride)
         total, done = sum(block.layers for block in blocks), 0
         channels, made = stem, []
