@@ -133,6 +133,16 @@ def test_patches_of_programs_can_be_searched_over() -> None:
     assert any(isinstance(part, CondConv2d) for part in hr.build(best).modules())
 
 
+def test_the_diff_of_a_patched_program_says_what_was_applied() -> None:
+    program, changes = small_resnet(), []
+    patched = hr.apply(program, "condconv?experts=4", "advprop", changes=changes)
+    assert list(map(str, changes)) == ["+ patches[0]: CondConv(experts=4)", "+ patches[1]: AdvProp()"]
+    assert str(hr.diff(program, hr.apply(program, "condconv"))) == (
+        "~ (root): ResNet(...) -> Patched(program=ResNet(...), patches=(CondConv(),))"
+    )
+    assert str(hr.diff(hr.apply(program, "condconv?experts=4"), patched)) == "+ patches[1]: AdvProp()"
+
+
 def test_what_a_program_is_patched_with_cannot_be_an_address() -> None:
     with pytest.raises(InvalidField, match=r"patches\[0\]: expected Patch, got 'some_package:Patch'"):
         Patched(small_resnet(), ("some_package:Patch",))  # type: ignore[arg-type]

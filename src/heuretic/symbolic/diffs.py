@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from heuretic.symbolic.adapters import adapter_for
 from heuretic.symbolic.digests import digest_bytes
-from heuretic.symbolic.display import text, title
+from heuretic.symbolic.display import labelled, text, title
 from heuretic.symbolic.errors import Key
 from heuretic.symbolic.paths import Path
 from heuretic.symbolic.values import FrozenDict, Node, children, rooted, same
@@ -154,5 +154,13 @@ def _compare_sequences(
 def _one_line(value: Any, limit: int = 100) -> str:
     shown = " ".join(repr(value).split()) if value is ABSENT else " ".join(text(value).split())
     if isinstance(value, Node) and len(shown) > limit:
-        return f"{title(value)}(...)"
+        brief = f"{title(value)}({', '.join(label + _short(child) for label, child in labelled(value))})"
+        return brief if len(brief) <= limit else f"{title(value)}(...)"
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def _short(value: Any, limit: int = 40) -> str:
+    shown = " ".join(text(value).split())
+    if len(shown) <= limit:
+        return shown
+    return f"{title(value)}(...)" if isinstance(value, Node) else "..."

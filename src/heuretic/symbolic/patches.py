@@ -19,7 +19,7 @@ from heuretic.symbolic.annotations import checks_of
 from heuretic.symbolic.calls import Call
 from heuretic.symbolic.catalog import entries, published
 from heuretic.symbolic.checks import MISSING
-from heuretic.symbolic.diffs import Change
+from heuretic.symbolic.diffs import ABSENT, Change
 from heuretic.symbolic.display import is_default, title
 from heuretic.symbolic.errors import InvalidField, Key, OpenChoiceError, PatchError, brief, shortened
 from heuretic.symbolic.names import main_name
@@ -355,7 +355,7 @@ def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int]) -
     if not below:
         return program
     new = _recorded(program, part)
-    seen.append(Change(Path(), program, new))
+    seen.append(Change(Path(("patches", len(new.patches) - 1)), ABSENT, part))
     return new
 
 
