@@ -138,7 +138,8 @@ def test_the_diff_of_a_patched_program_says_what_was_applied() -> None:
     patched = hr.apply(program, "condconv?experts=4", "advprop", changes=changes)
     assert list(map(str, changes)) == ["+ patches[0]: CondConv(experts=4)", "+ patches[1]: AdvProp()"]
     assert str(hr.diff(program, hr.apply(program, "condconv"))) == (
-        "~ (root): ResNet(...) -> Patched(program=ResNet(...), patches=(CondConv(),))"
+        "~ (root): ResNet(stages=..., block=Bottleneck, classes=5, stem=8) -> "
+        "Patched(program=ResNet(...), patches=(CondConv(),))"
     )
     assert str(hr.diff(hr.apply(program, "condconv?experts=4"), patched)) == "+ patches[1]: AdvProp()"
 
