@@ -28,3 +28,16 @@ def postgres_url(server: Server) -> Iterator[str]:
     """The URL of an empty database."""
     with server.database() as url:
         yield url
+
+
+@pytest.fixture
+def fixed_weights() -> Iterator[None]:
+    """Weights drawn from one seed, which leaves torch's generator as it was; and one thread, since tests share the cores."""
+    import torch  # what does without it is tested without it, too
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(threads)

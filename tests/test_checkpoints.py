@@ -21,12 +21,12 @@ from heuretic.symbolic import LoadError
 from test_vision_models import settled, small_mobile_net, small_resnet
 from vision_models import IMAGES, PlainResNet, output
 
+pytestmark = pytest.mark.usefixtures("fixed_weights")
+
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with torch.random.fork_rng():
-        yield
 
 
 @pytest.mark.parametrize("program", [small_mobile_net(), small_resnet()], ids=["mobile", "resnet"])

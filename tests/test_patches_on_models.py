@@ -26,14 +26,7 @@ TOKENS = torch.tensor([[5, 9, 2, 7, 11], [1, 3, 3, 8, 4]])
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_fixed_weights():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("fixed_weights")
 
 
 def paths(changes: list) -> list[str]:

@@ -64,14 +64,7 @@ def settled(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_fixed_weights() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("fixed_weights")
 
 
 IMAGES = torch.linspace(-3, 3, 2 * 3 * 32 * 48).sin().reshape(2, 3, 32, 48)

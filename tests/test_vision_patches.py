@@ -47,14 +47,7 @@ MODELS: dict[str, Any] = {
 NEUTRAL = ("condconv?experts=3", "advprop", "stochastic-depth?rate=0.5")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_fixed_weights() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("fixed_weights")
 
 
 def applicable(model: str, patch: str) -> bool:
