@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import heuretic as hr
-from heuretic.ideas import all_ideas, efficientnet, get, lion, pyglove
+from heuretic.ideas import all_ideas, condconv, efficientnet, get, lion, pyglove
 from heuretic.ideas.idea import Scale
 from heuretic.ideas.result import FORMAT, VERDICTS, Arm, Reproduction, compare, estimate, read
 from heuretic.ideas.studies import keep
@@ -418,3 +418,42 @@ def test_efficientnet_check_tells_other_networks_apart() -> None:
         "not reproduced",
         "Not as printed: multiply-adds of B0; largest difference of multiply-adds +25.0%, of B0.",
     )
+
+
+# -- condconv ---------------------------------------------------------------------------------------------------
+
+
+def test_condconv_smoke_check_runs_and_repeats_bit_for_bit() -> None:
+    said: list[str] = []
+    first, second = condconv.reproduce("smoke", progress=said.append), condconv.reproduce("smoke")
+    assert first.arms == second.arms
+    assert (first.verdict, len(said), first.seeds) == ("not testable at this scale", 4, (1, 2))
+    experts, plain = (first.arms[name] for name in ("condconv", "plain"))
+    assert experts.settings["parameters"] > plain.settings["parameters"]
+    assert experts.measurements["multiply_adds"][0] > plain.measurements["multiply_adds"][0]
+    assert torch.get_num_threads() >= 1
+    for seeds in ((1,), (1, 1)):
+        with pytest.raises(ValueError, match="seeds must be at least 2 and different"):
+            condconv.reproduce("smoke", seeds=seeds)
+    with pytest.raises(ValueError, match="scale must be one of smoke, small, full, got 'big'"):
+        condconv.reproduce("big")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("differences", "multiply_adds", "verdict"),
+    [
+        ((0.02, 0.03), 1.05, "reproduced"),
+        ((0.02, 0.03), 1.2, "not reproduced"),
+        ((-0.02, -0.03), 1.05, "not reproduced"),
+        ((-0.02, 0.03), 1.05, "not testable at this scale"),
+    ],
+)
+def test_condconv_verdict_follows_its_rule(
+    differences: tuple[float, float], multiply_adds: float, verdict: str
+) -> None:
+    plain = Arm({}, {"test_accuracy": (0.5, 0.5) * 5, "multiply_adds": (1.0,) * 10})
+    treated = tuple(0.5 + d for d in differences * 5)
+    arms = {"plain": plain, "condconv": Arm({}, {"test_accuracy": treated, "multiply_adds": (multiply_adds,) * 10})}
+    comparison = compare(arms, "test_accuracy", "condconv", "plain")
+    assert condconv.judge("small", arms, comparison)[0] == verdict
+    assert condconv.judge("smoke", arms, comparison)[0] == "not testable at this scale"

@@ -6,15 +6,56 @@ is `heuretic.nn.CondConv2d`, the paper's network `heuretic.nn.condconv_efficient
 
 import hashlib
 import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import heuretic as hr
-from heuretic.ideas.idea import Idea, Paper
-from heuretic.nn import CondConv2d
+from heuretic.data import digits, fashion_mnist
+from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
+from heuretic.nn import Block, CondConv2d, MBConv, MobileNet, MultiplyAdds, parameter_count
 from heuretic.symbolic import PatchError, Path
+from heuretic.train.classification import accuracy, as_tensors, train_classifier
+
+CLAIM = "higher accuracy than the network with plain convolutions, at few more multiply-adds"
+#: The largest ratio of multiply-adds that counts as few more; the paper's best network has 413 / 391 = 1.06.
+EXPERTS, MOST, TUNING_SEED = 4, 1.1, 1000
+RULE = (
+    "d is the paired difference in test accuracy, with experts minus without, with its 95% interval over the seeds. "
+    "Reproduced if d lies wholly above 0 and the network with experts takes at most 1.1 times the multiply-adds. Not "
+    "reproduced if d lies wholly below 0 or it takes more; else not testable at this scale. Smoke runs are too short."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything one scale runs.
+
+    Attributes:
+        data: Data set. training, validation: Images to train on, and as many kept from it to choose by.
+        width: Channels of the first block. lrs: Learning rates tried in each arm.
+    """
+
+    data: str
+    training: int
+    validation: int
+    epochs: int
+    width: int
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+PLANS: Mapping[Scale, Plan] = {
+    "smoke": Plan("digits", 300, 200, 1, 4, (0.1,), (1, 2)),
+    "small": Plan("fashion-mnist", 6_000, 3_000, 3, 8, (0.1, 0.2, 0.4), (1, 2, 3, 4, 5)),
+    "full": Plan("fashion-mnist", 50_000, 10_000, 30, 16, (0.05, 0.1, 0.2, 0.4), tuple(range(1, 11))),
+}
 
 
 class CondConv(hr.Patch):
@@ -103,6 +144,110 @@ def _is_excitation(part: Any) -> bool:
     return "squeeze" in name.lower() or name.endswith(("SELayer", "SEModule", "SEBlock"))
 
 
+def reproduce(
+    scale: Scale = "smoke", *, seeds: Sequence[int] | None = None, progress: Callable[[str], None] | None = None
+) -> Reproduction:
+    """Train a small inverted-bottleneck network with plain convolutions, and with experts in its last two blocks.
+
+    As in the paper's EfficientNet, the layers of a block share their routing, and experts begin with weights of their own.
+    Both arms get the same images, steps and learning rates to choose from; each learning rate is tried once, and the best
+    on images kept from training is used with fresh seeds, which fix the weights and the order of the images in both arms.
+    The verdict follows from `RULE`.
+
+    Data: smoke takes scikit-learn's digits; the others Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`.
+    Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
+    """
+    if scale not in PLANS:
+        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
+    plan = PLANS[scale]
+    chosen = tuple(plan.seeds if seeds is None else seeds)
+    if len(set(chosen)) < max(2, len(chosen)):
+        raise ValueError(f"seeds must be at least 2 and different, got {chosen}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small networks gain little by more, and lose much where the cores are busy
+    try:
+        return _check(scale, plan, chosen, progress or (lambda line: None))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str], None]) -> Reproduction:
+    began = time.perf_counter()
+    checksum, train, validation, test = _images(scale, plan)
+    shape = (1, *train[0].shape[1:])
+    arms: dict[str, Arm] = {}
+    for name, experts in (("plain", 0), ("condconv", EXPERTS)):
+        program = _program(experts, plan.width)
+
+        def trained(seed: int, lr: float, program: Any = program) -> nn.Module:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network: nn.Module = hr.build(program)
+                train_classifier(network, *train, epochs=plan.epochs, lr=lr, seed=seed)
+            return network
+
+        tried = {lr: accuracy(trained(TUNING_SEED, lr), *validation) for lr in plan.lrs}
+        best = max(plan.lrs, key=lambda lr: tried[lr])
+        said(f"{name}: validation accuracy {', '.join(f'{a:.4f} at lr {lr:g}' for lr, a in tried.items())}")
+        accuracies = tuple(accuracy(trained(seed, best), *test) for seed in seeds)
+        said(f"{name}: test accuracy {', '.join(f'{a:.4f}' for a in accuracies)}")
+        settings = {
+            "lr": best, "validation_accuracy": {f"lr {lr:g}": a for lr, a in tried.items()}, "experts": experts,
+            "training_images": len(train[0]), "epochs": plan.epochs, "parameters": parameter_count(program),
+        }  # fmt: skip
+        arms[name] = Arm(
+            settings, {"test_accuracy": accuracies, "multiply_adds": (MultiplyAdds(shape)(program),) * len(seeds)}
+        )
+    comparison = compare(arms, "test_accuracy", "condconv", "plain")
+    verdict, reason = judge(scale, arms, comparison)
+    return Reproduction(
+        idea="condconv", claim=CLAIM, scale=scale, seeds=seeds, data={plan.data: checksum}, arms=arms,
+        comparisons=(comparison,), rule=RULE, verdict=verdict, reason=reason, seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def judge(scale: Scale, arms: Mapping[str, Arm], accuracy: Comparison) -> tuple[Verdict, str]:
+    """Return the verdict by `RULE`, and the sentence that says why."""
+    d = accuracy.estimate
+    low, high = (d.mean if end is None else end for end in (d.low, d.high))
+    ratio = arms["condconv"].measurements["multiply_adds"][0] / arms["plain"].measurements["multiply_adds"][0]
+    means = [estimate(arms[name].measurements["test_accuracy"]).mean for name in ("condconv", "plain")]
+    reason = f"Test accuracy {means[0]:.4f} with experts against {means[1]:.4f}, difference {d}, at {ratio:.3f} of the multiply-adds."
+    verdict: Verdict = "not testable at this scale"
+    if scale != "smoke" and low > 0 and ratio <= MOST:
+        verdict = "reproduced"
+    elif scale != "smoke" and (high < 0 or ratio > MOST):
+        verdict = "not reproduced"
+    return verdict, reason
+
+
+def _program(experts: int, width: int) -> Any:
+    blocks = (
+        hr.sym(Block)(hr.sym(MBConv)(1), width),
+        hr.sym(Block)(hr.sym(MBConv)(4), 2 * width, layers=2, stride=2, se_ratio=0.25),
+        hr.sym(Block)(hr.sym(MBConv)(4, experts=experts), 3 * width, layers=2, se_ratio=0.25),
+        hr.sym(Block)(hr.sym(MBConv)(4, experts=experts), 5 * width, layers=2, stride=2, se_ratio=0.25),
+    )
+    return hr.sym(MobileNet)(
+        blocks, classes=10, in_channels=1, stem=width, stem_stride=1, head=16 * width, activation=hr.sym(nn.SiLU)()
+    )
+
+
+def _images(scale: Scale, plan: Plan) -> tuple[str, *tuple[tuple[Tensor, Tensor], ...]]:
+    """Return the checksum and the images and labels to train on, to choose by, and to test on."""
+    order = np.random.default_rng(0)
+    if plan.data == "digits":
+        images, checksum = digits()
+        pixels, labels, test = images.pixels / 16, images.labels, None
+    else:
+        images, test, checksum = fashion_mnist()
+        pixels, labels = images.pixels / 255, images.labels
+    shuffled = order.permutation(len(labels))
+    parts = np.split(shuffled, [plan.training, plan.training + plan.validation])
+    train, validation, rest = (as_tensors(pixels[part], labels[part]) for part in parts)
+    return checksum, train, validation, rest if test is None else as_tensors(test.pixels / 255, test.labels)
+
+
 IDEA = Idea(
     slug="condconv",
     title="CondConv: kernels mixed for each example",
@@ -112,11 +257,12 @@ IDEA = Idea(
         title="CondConv: Conditionally Parameterized Convolutions for Efficient Inference",
         arxiv="1904.04971",
     ),
-    claim="higher accuracy than the network with plain convolutions, at few more multiply-adds",
+    claim=CLAIM,
     usage=(
         'import heuretic as hr\nmodel = hr.apply(model, "condconv?experts=4")\n'
         "model = hr.nn.condconv_efficientnet_b0(classes=10)"
     ),
     patch=CondConv,
+    reproduce=reproduce,
     provides=("heuretic.nn:CondConv2d", "heuretic.nn:condconv_efficientnet_b0"),
 )

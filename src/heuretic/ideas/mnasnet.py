@@ -5,8 +5,6 @@ Tan et al. 2019, "MnasNet: Platform-Aware Neural Architecture Search for Mobile"
 that the paper found `heuretic.nn.mnasnet_a1`.
 """
 
-import functools
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import heuretic as hr
@@ -25,6 +22,7 @@ from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compar
 from heuretic.nn import Block, MBConv, MultiplyAdds, interleaved, parameter_count
 from heuretic.search import SoftExponent
 from heuretic.train import factorized_space
+from heuretic.train.classification import accuracy, as_tensors, train_classifier
 
 CLAIM = "Pareto-dominates MobileNetV2-style seed at equal measured latency on the search task"
 #: MobileNetV2 for small grey images: its widening blocks, strides and growth of channels, fewer of each.
@@ -215,7 +213,7 @@ def _search(
         turns = interleaved({"seed": reference, "it": network}, example, rounds=plan.rounds, clock="cpu")
         ratio = turns.ratio("it", "seed")[0]
         _train(network, task, plan.search, lr, TUNING_SEED)
-        metrics = {"accuracy": _accuracy(network, task.search_validation), "latency_ms": ratio * target}
+        metrics = {"accuracy": accuracy(network, *task.search_validation), "latency_ms": ratio * target}
         done.append((metrics["accuracy"], ratio, program))
         progress(
             f"trial {len(done)} of {plan.trials}: accuracy {metrics['accuracy']:.4f} at {ratio:.3f} of the seed "
@@ -242,7 +240,7 @@ def _tune(
         for seed in range(TUNING_SEED, TUNING_SEED + seeds):
             network = _network(program, seed)
             _train(network, task, training, lr, seed)
-            found.append(_accuracy(network, held_out))
+            found.append(accuracy(network, *held_out))
         means[f"lr {lr:g}"] = sum(found) / len(found)
     best = max(plan.lrs, key=lambda lr: means[f"lr {lr:g}"])
     return best, means
@@ -257,7 +255,7 @@ def _compare(
         networks = {name: _network(program, seed) for name, (program, _) in arms.items()}
         for name, network in networks.items():
             _train(network, task, plan.final, arms[name][1], seed)
-            found[name].setdefault("test_accuracy", []).append(_accuracy(network, task.test))
+            found[name].setdefault("test_accuracy", []).append(accuracy(network, *task.test))
         turns = interleaved(networks, task.test[0][:1], rounds=5 * plan.rounds, seed=seed, clock="cpu")
         for name in arms:
             found[name].setdefault("latency_ms", []).append(turns.timings[name].median_ms)
@@ -279,43 +277,16 @@ def _network(program: Any, seed: int) -> nn.Module:
 
 
 def _train(network: nn.Module, task: Task, training: tuple[int, int], lr: float, seed: int) -> None:
-    """Train in place by SGD with Nesterov momentum, the learning rate rising for a tenth of the steps, then a cosine."""
     count, epochs = training
     images, labels = (part[:count] for part in task.train)
-    network.train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the quicker layout for training on a CPU
-    images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    steps = epochs * (count // BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, functools.partial(_share_of_lr, steps=steps))
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for batch in torch.randperm(count, generator=order).split(BATCH)[: count // BATCH]:
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(images[batch]), labels[batch]).backward()
-            optimizer.step()
-            schedule.step()
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
-
-
-def _share_of_lr(step: int, *, steps: int) -> float:
-    warm = max(1, steps // 10)
-    return (step + 1) / warm if step < warm else (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
-
-
-def _accuracy(network: nn.Module, held_out: tuple[Tensor, Tensor]) -> float:
-    network.eval()
-    with torch.inference_mode():
-        hits = [(network(x).argmax(1) == y).sum() for x, y in zip(*(part.split(500) for part in held_out), strict=True)]
-    return float(torch.stack(hits).sum()) / len(held_out[1])
+    train_classifier(network, images, labels, epochs=epochs, lr=lr, seed=seed, batch=BATCH)
 
 
 def _digits(plan: Plan) -> Task:
     images, checksum = digits()
     order = np.random.default_rng(0).permutation(len(images))
     ends = (0, plan.final[0], plan.final[0] + plan.validation, plan.final[0] + 2 * plan.validation, len(images))
-    parts = [_tensors(images.pixels[p] / 16, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
+    parts = [as_tensors(images.pixels[p] / 16, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
     return Task(checksum, parts[0], parts[1], parts[2], parts[3])
 
 
@@ -323,13 +294,8 @@ def _fashion_mnist(plan: Plan) -> Task:
     images, test, checksum = fashion_mnist()
     ends = np.cumsum([0, max(plan.search[0], plan.final[0]), plan.validation, plan.validation])
     order = np.random.default_rng(0).permutation(len(images))
-    parts = [_tensors(images.pixels[p] / 255, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
-    return Task(checksum, parts[0], parts[1], parts[2], _tensors(test.pixels / 255, test.labels))
-
-
-def _tensors(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-    """Return images in [0, 1] of shape (images, height, width), and labels, as tensors; images around 0."""
-    return torch.from_numpy((images[:, None] - 0.3) / 0.35).float(), torch.from_numpy(labels.astype(np.int64))
+    parts = [as_tensors(images.pixels[p] / 255, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
+    return Task(checksum, parts[0], parts[1], parts[2], as_tensors(test.pixels / 255, test.labels))
 
 
 _TASKS: Mapping[str, Callable[[Plan], Task]] = {"digits": _digits, "fashion-mnist": _fashion_mnist}
