@@ -31,6 +31,8 @@ SEEDS: Mapping[Scale, tuple[int, ...]] = {"smoke": (0,), "small": (0, 1, 2), "fu
 SMOKE_MODELS = ("cnn", "plain_resnet", "encoder")
 #: How much outputs may differ, over the largest, in double precision; for other ideas not at all, in single precision.
 TOLERANCES: Mapping[str, float] = {"condconv": 1e-6}
+#: What of an idea's module is its patch, where the module also checks the idea's claim.
+PARTS: Mapping[str, Collection[str]] = {"condconv": ("CondConv", "_is_plain", "_places", "_is_excitation")}
 #: Code of a patch outside its module in `ideas`, by module: all of it, or the named parts with the imports they need.
 ELSEWHERE: Mapping[str, Mapping[str, Collection[str]]] = {
     "stochastic-depth": {
@@ -64,7 +66,7 @@ def reproduce(
 
     The models and the hand edits are real code in the repository's `benchmarks/patching`, as short as we could write
     them; each pair is run and compared, for each seed that fixes the weights. A line counts if it holds code: not
-    blank, comment or docstring. Of a patch all of its module counts, without the catalogue entry, and what it needs
+    blank, comment or docstring. Of a patch all of its module counts, without the catalogue entry and the check of its claim, and what it needs
     `ELSEWHERE`: stochastic depth finds residual paths by 100 lines that serve nothing else. What both sides import (the
     layers and activation functions of `heuretic.nn`) and the call that applies either to a model count for neither; nor
     does what every patch may call (`hr.find`, `hr.replace`, the warnings of `functional_calls`, which change no model).
@@ -285,7 +287,8 @@ def _pairs(folder: Path, scale: Scale) -> tuple[Mapping[str, Callable[[], Any]],
 
 def _patch_lines(idea: str) -> int:
     """Return the lines of code of a patch: of its module without the catalogue entry, and `ELSEWHERE`."""
-    own = code_lines(_source_of(f"heuretic.ideas.{idea.replace('-', '_')}"), leave_out=("IDEA",))
+    source = _source_of(f"heuretic.ideas.{idea.replace('-', '_')}")
+    own = code_lines(source, leave_out=("IDEA",), only=PARTS.get(idea, ()))
     elsewhere = ELSEWHERE.get(idea, {})
     return own + sum(code_lines(_source_of(module), only=parts) for module, parts in elsewhere.items())
 
