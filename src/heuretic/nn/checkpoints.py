@@ -1,6 +1,7 @@
 """Models in files: weights as safetensors with the model's program beside them, and weights of other libraries."""
 
 import os
+import pickle
 import re
 import tempfile
 from collections.abc import Collection, Mapping
@@ -218,7 +219,13 @@ def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(
+            f"{path} must hold tensors and nothing that would have to be run, got another: {reason}"
+        ) from error
     for name in ("state_dict_ema", "state_dict", "model_ema", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
