@@ -293,37 +293,47 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
     result: Any = freeze(program) if adapter is None else adapter.copy(program)
     for patch in [_as_patch(p) for p in patches]:
         for part in _parts(patch) if isinstance(patch, Patch) else (patch,):
-            before = len(seen)
-            visited = [0]
-            undecided: OpenChoiceError | None = None
+            before, visited = len(seen), [0]
             if adapter is not None:
-                known = adapter.program(result)
-                result = _rewrite_foreign(result, part, seen, visited, adapter)
-                if len(seen) > before:
-                    adapter.remember(result, _recorded(known, part))
+                result = _applied_to_built(result, part, seen, visited, adapter)
             else:
-                try:
-                    result = _rewrite(result, (), _rules(part), seen, visited, _survey(part, result))
-                except OpenChoiceError as error:  # of the patch itself: it can wait for it until it is built
-                    undecided = error
-                if len(seen) == before:
-                    result = _deferred(result, part, seen, visited)
-            if len(seen) == before and undecided is not None:
-                raise undecided
+                result = _applied_to_program(result, part, seen, visited)
             if len(seen) == before and not allow_empty:
-                sought = (
-                    ", ".join(dict.fromkeys(name for r in _rules(part) for name in r.sought))
-                    or "nothing (it has no rules)"
-                )
+                sought = dict.fromkeys(name for r in _rules(part) for name in r.sought)
                 raise PatchError(
-                    f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for {sought}. "
-                    f"Pass allow_empty=True if that is meant"
+                    f"{_label(part)} changed nothing in {title(result)} ({visited[0]} nodes seen); it looks for "
+                    f"{', '.join(sought) or 'nothing (it has no rules)'}. Pass allow_empty=True if that is meant"
                 )
     if adapter is not None:
         adapter.finish(result)
     if changes is not None:
         changes.extend(seen)
     return cast(T, result)
+
+
+def _applied_to_built(
+    built: Any, part: Patch | Callable[..., Any], seen: list[Change], visited: list[int], adapter: Adapter
+) -> Any:
+    before, known = len(seen), adapter.program(built)
+    result = _rewrite_foreign(built, part, seen, visited, adapter)
+    if len(seen) > before:
+        adapter.remember(result, _recorded(known, part))
+    return result
+
+
+def _applied_to_program(program: Any, part: Patch | Callable[..., Any], seen: list[Change], visited: list[int]) -> Any:
+    before = len(seen)
+    undecided: OpenChoiceError | None = None
+    result = program
+    try:
+        result = _rewrite(program, (), _rules(part), seen, visited, _survey(part, program))
+    except OpenChoiceError as error:  # of the patch itself: it can wait for it until it is built
+        undecided = error
+    if len(seen) == before:
+        result = _deferred(program, part, seen, visited)
+    if len(seen) == before and undecided is not None:
+        raise undecided
+    return result
 
 
 class Patched(Symbolic):
