@@ -269,6 +269,7 @@ def test_condconv_computes_the_same_without_gradients_few_examples_at_once(
     expected = layer(x)
     for examples in (100, 2, 0.5):
         monkeypatch.setattr(conditional_convolution, "_CACHED", int(examples * layer.weight.shape[1]))
+        monkeypatch.setattr(conditional_convolution, "_LONG", 0)
         with torch.inference_mode():
             found = layer(x)
         torch.testing.assert_close(found, expected)
@@ -342,7 +343,7 @@ def test_channels_last_and_lower_precision_come_close(program: Any) -> None:
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     images = IMAGES.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last(images), expected, rtol=1e-4, atol=1e-5)
-    with torch.inference_mode():
+    if not hr.find(model, CondConv2d):  # those with larger kernels return to the usual format
         assert all(m.is_contiguous(memory_format=torch.channels_last) for m in last.features(images))
 
 

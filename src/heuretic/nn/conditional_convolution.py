@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: How many values of mixed kernels the caches of a CPU hold; benchmarks/vision.py has the measurements behind this.
-_CACHED = 2**22
+#: How many values of mixed kernels the caches of a CPU hold, and how many multiply-adds take longer than to begin a
+#: convolution. benchmarks/vision.py has the measurements behind this.
+_CACHED, _LONG = 2**22, 2**21
 
 
 class Routing(nn.Module):
@@ -38,7 +39,8 @@ class CondConv2d(nn.Module):
     The kernels are mixed first and applied once, so an example costs one convolution and experts * weights
     multiply-adds for the mixture. 1 x 1 kernels are applied by a batched matrix product, larger ones as one
     convolution with a group for each example. Where there will be no backward pass, on a CPU, kernels are mixed for no more
-    examples at once than its caches hold, and images in the format channels_last are convolved one by one.
+    examples at once than its caches hold, and large images in the format channels_last are convolved one by one, because as
+    groups they would have to be copied out of that format.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As of `nn.Conv2d`; padding is a
@@ -100,10 +102,13 @@ class CondConv2d(nn.Module):
         kernels = kernels.view(-1, self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
             return _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], kernels.flatten(2))
-        # to be groups of one image, examples must be copied out of the format channels_last
-        if x.shape[0] == 1 or (_only_forward_on_cpu(x) and _is_channels_last(x)):
+        if x.shape[0] == 1 or (_only_forward_on_cpu(x) and _is_channels_last(x) and self._is_long(x)):
             return self._one_by_one(x, kernels)
         return self._grouped(x, kernels)
+
+    def _is_long(self, x: Tensor) -> bool:
+        """Whether to convolve one example takes longer than to begin a convolution."""
+        return x.shape[2] * x.shape[3] * self.weight.shape[1] > _LONG
 
     def _one_by_one(self, x: Tensor, kernels: Tensor) -> Tensor:
         made = [
