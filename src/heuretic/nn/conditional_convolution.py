@@ -38,9 +38,8 @@ class CondConv2d(nn.Module):
 
     The kernels are mixed first and applied once, so an example costs one convolution and experts * weights
     multiply-adds for the mixture. 1 x 1 kernels are applied by a batched matrix product, larger ones as one
-    convolution with a group for each example. Where there will be no backward pass, on a CPU, kernels are mixed for no more
-    examples at once than its caches hold, and large images in the format channels_last are convolved one by one, because as
-    groups they would have to be copied out of that format.
+    convolution with a group for each example. On a CPU, kernels are mixed for no more examples at once than its caches hold,
+    and large images in the format channels_last are convolved one by one: as groups they would have to be copied out of it.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As of `nn.Conv2d`; padding is a
@@ -89,33 +88,35 @@ class CondConv2d(nn.Module):
         weights = self.routing(x) if self.routing is not None else weights
         assert weights is not None
         count = self._at_once(x)
-        parts = [self._convolved(*part) for part in zip(x.split(count), weights.split(count), strict=True)]
-        y = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if count >= x.shape[0]:
+            y = self._convolved(x, weights)
+        else:
+            y = torch.cat([self._convolved(*part) for part in zip(x.split(count), weights.split(count), strict=True)])
         return y if self.bias is None else y + self.bias.view(-1, 1, 1)
 
     def _at_once(self, x: Tensor) -> int:
         """Return for how many examples to mix kernels at once."""
-        return max(1, _CACHED // self.weight.shape[1] if _only_forward_on_cpu(x) else x.shape[0])
+        batch, cached = x.shape[0], max(1, _CACHED // self.weight.shape[1])
+        return math.ceil(batch / math.ceil(batch / cached)) if batch > cached and _computed_on_cpu(x) else batch
 
     def _convolved(self, x: Tensor, weights: Tensor) -> Tensor:
         kernels = (weights.to(self.weight.dtype) @ self.weight).to(x.dtype)
         kernels = kernels.view(-1, self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         if self.kernel_size == (1, 1) and self.groups == 1 and self.padding == (0, 0):
             return _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], kernels.flatten(2))
-        if x.shape[0] == 1 or (_only_forward_on_cpu(x) and _is_channels_last(x) and self._is_long(x)):
-            return self._one_by_one(x, kernels)
+        if x.shape[0] == 1:
+            return self._plain(x, kernels[0])
+        if _is_channels_last(x) and self._is_better_alone(x) and _computed_on_cpu(x):
+            return torch.cat([self._plain(*part) for part in zip(x.split(1), kernels, strict=True)])
         return self._grouped(x, kernels)
 
-    def _is_long(self, x: Tensor) -> bool:
-        """Whether to convolve one example takes longer than to begin a convolution."""
-        return x.shape[2] * x.shape[3] * self.weight.shape[1] > _LONG
+    def _is_better_alone(self, x: Tensor) -> bool:
+        """Whether to begin a convolution for each example takes less time than to copy all out of channels_last."""
+        places, values = x.shape[2] * x.shape[3], self.weight.shape[1]
+        return places * self.in_channels > values and places * values > _LONG
 
-    def _one_by_one(self, x: Tensor, kernels: Tensor) -> Tensor:
-        made = [
-            F.conv2d(example, kernel, None, self.stride, self.padding, self.dilation, self.groups)
-            for example, kernel in zip(x.split(1), kernels, strict=True)
-        ]
-        return made[0] if len(made) == 1 else torch.cat(made)
+    def _plain(self, x: Tensor, kernel: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, self.groups)
 
     def _grouped(self, x: Tensor, kernels: Tensor) -> Tensor:
         batch = x.shape[0]
@@ -147,8 +148,9 @@ def _pointwise(x: Tensor, kernels: Tensor) -> Tensor:
     return torch.bmm(kernels, x.reshape(batch, -1, height * width)).view(batch, -1, height, width)
 
 
-def _only_forward_on_cpu(x: Tensor) -> bool:
-    return x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+def _computed_on_cpu(x: Tensor) -> bool:
+    """Whether this is a CPU that computes now; where a compiler records, it chooses for itself."""
+    return x.is_cpu and not torch.compiler.is_compiling()
 
 
 def _is_channels_last(x: Tensor) -> bool:
