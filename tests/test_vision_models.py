@@ -261,19 +261,19 @@ def test_condconv_convolves_each_example_with_its_own_mixture(
 @pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_condconv_computes_the_same_for_few_examples_at_once(
+def test_condconv_computes_the_same_without_gradients_few_examples_at_once(
     groups: int, kernel_size: int, memory_format: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = CondConv2d(6, 6, kernel_size, groups=groups, experts=3).double()
     x = torch.randn(5, 6, 8, 7, dtype=torch.float64).to(memory_format=memory_format)
-    direction = torch.randn_like(layer(x))
-    expected = layer(x), *torch.autograd.grad((layer(x) * direction).sum(), list(layer.parameters()))
+    expected = layer(x)
     monkeypatch.setattr(conditional_convolution, "_LONG", 0)
     for examples in (100, 2, 0.5):
         monkeypatch.setattr(conditional_convolution, "_CACHED", int(examples * layer.weight.shape[1]))
-        found = layer(x), *torch.autograd.grad((layer(x) * direction).sum(), list(layer.parameters()))
+        with torch.inference_mode():
+            found = layer(x)
         torch.testing.assert_close(found, expected)
-        assert found[0].is_contiguous(memory_format=memory_format)
+        assert found.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ class CondConv2d(nn.Module):
 
     The kernels are mixed first and applied once, so an example costs one convolution and experts * weights
     multiply-adds for the mixture. 1 x 1 kernels are applied by a batched matrix product, larger ones as one
-    convolution with a group for each example. On a CPU, kernels are mixed for no more examples at once than its caches hold,
-    and large images in the format channels_last are convolved one by one: as groups they would have to be copied out of it.
+    convolution with a group for each example. Where there will be no backward pass, on a CPU, kernels are mixed for no
+    more examples at once than its caches hold, and large images in the format channels_last are convolved one by one: as
+    groups they would have to be copied out of it.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As of `nn.Conv2d`; padding is a
@@ -97,7 +98,7 @@ class CondConv2d(nn.Module):
     def _at_once(self, x: Tensor) -> int:
         """Return for how many examples to mix kernels at once."""
         batch, cached = x.shape[0], max(1, _CACHED // self.weight.shape[1])
-        return math.ceil(batch / math.ceil(batch / cached)) if batch > cached and _computed_on_cpu(x) else batch
+        return math.ceil(batch / math.ceil(batch / cached)) if batch > cached and _only_forward_on_cpu(x) else batch
 
     def _convolved(self, x: Tensor, weights: Tensor) -> Tensor:
         kernels = (weights.to(self.weight.dtype) @ self.weight).to(x.dtype)
@@ -106,7 +107,7 @@ class CondConv2d(nn.Module):
             return _pointwise(x[:, :, :: self.stride[0], :: self.stride[1]], kernels.flatten(2))
         if x.shape[0] == 1:
             return self._plain(x, kernels[0])
-        if _is_channels_last(x) and self._is_better_alone(x) and _computed_on_cpu(x):
+        if _is_channels_last(x) and self._is_better_alone(x) and _only_forward_on_cpu(x):
             return torch.cat([self._plain(*part) for part in zip(x.split(1), kernels, strict=True)])
         return self._grouped(x, kernels)
 
@@ -148,9 +149,9 @@ def _pointwise(x: Tensor, kernels: Tensor) -> Tensor:
     return torch.bmm(kernels, x.reshape(batch, -1, height * width)).view(batch, -1, height, width)
 
 
-def _computed_on_cpu(x: Tensor) -> bool:
-    """Whether this is a CPU that computes now; where a compiler records, it chooses for itself."""
-    return x.is_cpu and not torch.compiler.is_compiling()
+def _only_forward_on_cpu(x: Tensor) -> bool:
+    """Whether this is a CPU that computes now (a compiler that records chooses for itself), without a way back."""
+    return x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _is_channels_last(x: Tensor) -> bool:
