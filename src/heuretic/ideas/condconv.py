@@ -21,7 +21,7 @@ from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
 from heuretic.nn import Block, CondConv2d, MBConv, MobileNet, MultiplyAdds, parameter_count
 from heuretic.symbolic import PatchError, Path
-from heuretic.train.classification import accuracy, as_tensors, train_classifier
+from heuretic.train.fixed_training import accuracy, as_tensors, train_classifier
 
 CLAIM = "higher accuracy than the network with plain convolutions, at few more multiply-adds"
 #: The largest ratio of multiply-adds that counts as few more; the paper's best network has 413 / 391 = 1.06.

@@ -22,7 +22,7 @@ from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compar
 from heuretic.nn import Block, MBConv, MultiplyAdds, interleaved, parameter_count
 from heuretic.search import SoftExponent
 from heuretic.train import factorized_space
-from heuretic.train.classification import accuracy, as_tensors, train_classifier
+from heuretic.train.fixed_training import accuracy, as_tensors, train_classifier
 
 CLAIM = "Pareto-dominates MobileNetV2-style seed at equal measured latency on the search task"
 #: MobileNetV2 for small grey images: its widening blocks, strides and growth of channels, fewer of each.

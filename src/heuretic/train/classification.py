@@ -1,61 +1,112 @@
-"""Training a classifier of images for a fixed number of epochs, and its accuracy."""
+"""What recipes for classifiers share: batches of a data set as a model is given them, and measuring."""
 
 from __future__ import annotations
 
-import functools
-import math
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from heuretic.train.batches import Batches, Images, Inputs, Mixing
+from heuretic.train.loop import Run
+from heuretic.train.optimization import Loss, Training
+from heuretic.train.training_program import Trained
 
-def as_tensors(images: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    """Return grey images in [0, 1] of shape (images, height, width), and labels, as tensors; images around 0, one channel."""
-    return torch.from_numpy((images[:, None] - 0.3) / 0.35).float(), torch.from_numpy(labels.astype(np.int64))
+if TYPE_CHECKING:
+    from heuretic.data import DataSet, Split
 
 
-def train_classifier(
-    network: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, lr: float, seed: int, batch: int = 128,
-    weight_decay: float = 1e-4,
-) -> None:  # fmt: skip
-    """Train in place by SGD with Nesterov momentum 0.9, the learning rate rising for a tenth of the steps, then a cosine.
+class Classification:
+    """A data set with classes, its inputs made ready for models on one device.
 
     Args:
-        images: Shape (images, channels, height, width). labels: Classes, shape (images,).
-        lr: The highest learning rate. seed: Of the order of the images. batch: Images a step; a remainder is left out.
-    The network ends in evaluation mode.
+        inputs: Makes what models are given. Default: images, normalised by those to train on.
     """
-    network.train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the quicker layout for training on a CPU
-    images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    count = len(images)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, functools.partial(_share_of_lr, steps=epochs * (count // batch))
-    )
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for chosen in torch.randperm(count, generator=order).split(batch)[: count // batch]:
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(images[chosen]), labels[chosen]).backward()
-            optimizer.step()
-            schedule.step()
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
+
+    def __init__(self, data: DataSet, inputs: Inputs | None, device: torch.device) -> None:
+        self.data, self.device = data, device
+        self.inputs: Inputs = Images.of(data.train) if inputs is None else inputs
+
+    def batches(
+        self, split: Split, size: int, seed: int, augment: Sequence[Callable[..., Any]] = (), mix: Mixing | None = None
+    ) -> Batches:
+        """Return batches of a part of the data, in shuffled order."""
+        return Batches(
+            split, size, self.inputs, self.device, seed=seed, augment=augment, mix=mix, classes=len(self.data.classes)
+        )
+
+    def in_order(self, split: Split, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all rows with their labels, in the order of the set, not augmented."""
+        for first in range(0, len(split), size):
+            rows = split[slice(first, first + size)]
+            yield self.inputs(rows.inputs, (), None, self.device), torch.from_numpy(rows.labels).to(self.device)
+
+    def measure(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """Return the mean cross-entropy in nats ("loss") and the share of right answers ("accuracy") on a part of the data."""
+        return measured(model, self.in_order(split))
+
+    def validation(self, training: Training) -> Callable[[], Mapping[str, float]] | None:
+        """Return what measures the model (its moving average, if there is one) on the validation rows, None without such."""
+        split = self.data.validation
+        return None if split is None else lambda: self.measure(training.averaged, split)
+
+    def trained(self, training: Training, *runs: Run) -> Trained:
+        """Return the outcome, with the last measures as "validation_..."."""
+        metrics = runs[-1].evaluations[-1][1] if runs and runs[-1].evaluations else {}
+        return Trained(training.averaged.eval(), {f"validation_{name}": value for name, value in metrics.items()}, runs)
 
 
-def _share_of_lr(step: int, *, steps: int) -> float:
-    warm = max(1, steps // 10)
-    return (step + 1) / warm if step < warm else (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode inside the block, and leave it as it was."""
+    was = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in was:
+            part.training = training
 
 
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the share of images whose class the network, put into evaluation mode, finds."""
-    network.eval()
-    with torch.inference_mode():
-        hits = [(network(x).argmax(1) == y).sum() for x, y in zip(images.split(500), labels.split(500), strict=True)]
-    return float(torch.stack(hits).sum()) / len(labels)
+def measured(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Return the mean cross-entropy in nats ("loss") and the share of right answers ("accuracy") on batches with labels.
+
+    Raises: ValueError if there is not one row.
+    """
+    losses, hits, rows = [], [], 0
+    with evaluating(model), torch.no_grad():
+        for x, y in batches:
+            logits = model(x).float()
+            losses.append(F.cross_entropy(logits, y, reduction="sum").double())
+            hits.append((logits.argmax(1) == y).sum())
+            rows += len(y)
+    if not rows:
+        raise ValueError("a set to measure on must have at least one row, got none")
+    return {"loss": float(torch.stack(losses).sum()) / rows, "accuracy": float(torch.stack(hits).sum()) / rows}
+
+
+def predictions(model: nn.Module, batches: Iterable[tuple[Tensor, Any]]) -> Tensor:
+    """Return the class probabilities of inputs, shape (rows, classes), on the CPU."""
+    with evaluating(model), torch.no_grad():
+        return torch.cat([model(x).float().softmax(1).cpu() for x, _ in batches])
+
+
+def cross_entropy(label_smoothing: float = 0.0) -> Loss:
+    """Return the loss of labels, or of shares of classes, with the share of right answers as "accuracy".
+
+    Raises: ValueError if the smoothing is not in [0, 1).
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}. Try 0.1")
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        x, y = batch
+        logits = model(x).float()
+        with torch.no_grad():
+            hits = logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))
+        return F.cross_entropy(logits, y, label_smoothing=label_smoothing), {"accuracy": hits.float().mean()}
+
+    return loss

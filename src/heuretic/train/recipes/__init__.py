@@ -1,0 +1,5 @@
+"""Recipes: ways to train a classifier, each a plain function on top of `heuretic.train.Loop`."""
+
+from heuretic.train.recipes.supervised import supervised
+
+__all__ = ["supervised"]
