@@ -81,6 +81,16 @@ class Images:
         self.scale = (1 / (255 * torch.tensor(self.std))).view(-1, 1, 1)
         self.shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
 
+    @property
+    def low(self) -> Tensor:
+        """What a pixel of 0 becomes, shape (channels, 1, 1)."""
+        return self.shift
+
+    @property
+    def high(self) -> Tensor:
+        """What a pixel of 255 becomes, shape (channels, 1, 1)."""
+        return 255 * self.scale + self.shift
+
     @classmethod
     def of(cls, split: Split, size: int | None = None, at_most: int = 10_000) -> Images:
         """Return what normalises by the first images of a training set, at most so many."""
