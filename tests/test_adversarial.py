@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from heuretic.ideas.result import Comparison
 from heuretic.ideas.trainings import plain_network
 from heuretic.nn import AuxiliaryBatchNorm, auxiliary_statistics
 from heuretic.train import (
-    PGD, Constant, FreeReplays, Images, Loop, Optimization, adversarial, advprop, fgsm, pgd, robust_accuracy, supervised,
+    PGD, Constant, FreeReplays, Images, Loop, Optimization, Run, adversarial, advprop, fgsm, pgd, robust_accuracy, supervised,
 )  # fmt: skip
 from heuretic.train.attacks import still_statistics
 from heuretic.train.classification import Classification
@@ -96,11 +97,15 @@ def test_enough_steps_reach_the_corner_from_a_random_start_too() -> None:
     restarts=st.integers(1, 2), seed=st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=30, deadline=None)
-def test_attacked_images_stay_in_the_box_and_in_the_range_of_pixels(epsilon, step, steps, start, restarts, seed) -> None:
+def test_attacked_images_stay_in_the_box_and_in_the_range_of_pixels(
+    epsilon, step, steps, start, restarts, seed
+) -> None:
     images = Images((0.3, 0.5, 0.6), (0.2, 0.1, 0.4))
     raw = np.random.default_rng(seed).choice([0, 1, 100, 254, 255], (3, 8, 8, 3)).astype(np.uint8)
     x, y = images(raw), torch.tensor([1, 2, 3])
-    attack = PGD(epsilon=epsilon, step_size=step, steps=steps, start=start, restarts=1 if start == "clean" else restarts)
+    attack = PGD(
+        epsilon=epsilon, step_size=step, steps=steps, start=start, restarts=1 if start == "clean" else restarts
+    )
     found = attack(network(seed, channels=3), x, y, low=images.low, high=images.high, generator=generator(seed))
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (images.mean, images.std))
     pixels = found * std + mean
@@ -182,12 +187,14 @@ def test_an_attack_between_a_forward_and_its_backward_pass_is_harmless() -> None
 
 
 def test_a_target_is_approached_and_an_untargeted_attack_flees() -> None:
-    model, (x, y) = network(2).eval(), batch(32)
+    model, (x, y) = network(2).train(), batch(32)
     attack = PGD(epsilon=0.2, step_size=0.05, steps=8)
     losses = [
         F.cross_entropy(model(images), y).item()
         for images in (
-            attack(model, x, y, generator=generator(), targeted=True), x, attack(model, x, y, generator=generator()),
+            attack(model, x, y, generator=generator(), targeted=True),
+            x,
+            attack(model, x, y, generator=generator()),
         )  # fmt: skip
     ]
     assert losses[0] < losses[1] - 0.05 < losses[2] - 0.1
@@ -206,8 +213,9 @@ def test_random_starts_depend_on_the_generator_alone() -> None:
 
 
 def test_of_several_attempts_each_example_gets_the_one_that_fools_or_else_hurts_most() -> None:
-    model, (x, y) = network(3).eval(), batch(40, seed=5)
-    y = model(x).argmax(1)
+    model, (x, y) = network(3).train(), batch(40, seed=5)
+    with torch.no_grad():
+        y = model(x).argmax(1)
     settings = dict(epsilon=0.12, step_size=0.02, steps=1)
     draw = generator(9)
     singles = [pgd(model, x, y, **settings, generator=draw) for _ in range(3)]
@@ -289,7 +297,7 @@ def optimization(**changed: Any) -> Optimization:
 
 def test_adversarial_training_makes_a_network_robust() -> None:
     """Digits have 16 levels of grey, of which an attack may change each pixel by 2."""
-    loop, against = QUIET(steps=250), PGD(epsilon=2 / 255, step_size=0.5 / 255, steps=10)
+    loop, against = QUIET(steps=150), PGD(epsilon=2 / 255, step_size=0.5 / 255, steps=10)
     plain = supervised(network(1, 8), digits(), optimization=optimization(), loop=loop, batch=64, seed=1)
     robust = adversarial(
         network(1, 8), digits(), attack=attack_of(), optimization=optimization(), loop=loop, batch=64, seed=1
@@ -328,6 +336,7 @@ def test_a_step_of_adversarial_training_is_a_step_on_attacked_images() -> None:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
     """One perturbation through all batches; each batch comes twice; weights and perturbation share a backward pass."""
+
     # Group normalisation, because parts of a batch have batch statistics of their own.
     def model():
         torch.manual_seed(4)
@@ -356,7 +365,7 @@ def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
 
 
 def test_free_training_makes_a_network_robust_too() -> None:
-    data, loop = digits(), QUIET(steps=250)
+    data, loop = digits(), QUIET(steps=150)
     attack = FreeReplays(epsilon=2 / 255, step_size=2 / 255, replays=4)
     free = adversarial(network(1, 8), data, attack=attack, optimization=optimization(), loop=loop, batch=64, seed=1)
     plain = adversarial(
@@ -448,48 +457,62 @@ def test_advprop_needs_a_patched_model() -> None:
 
 def test_advprop_learns() -> None:
     trained = advprop(
-        network(1, 8, patched=True), digits(), attack=attack_of(), optimization=optimization(), loop=QUIET(steps=150), batch=64
+        network(1, 8, patched=True), digits(), attack=attack_of(), optimization=optimization(), loop=QUIET(steps=100), batch=64
     )  # fmt: skip
     assert trained.metrics["validation_accuracy"] > 0.9
 
 
 # Resuming
 
-SCRIPT = """
-import functools, sys, torch
-from test_adversarial import attack_of, digits, network, optimization
-from heuretic.train import FreeReplays, Loop, adversarial, advprop
-torch.set_num_threads(1)
-which, folder, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-def killer(run):
-    if run.done == kill_at:
-        import os, signal
-        os.kill(os.getpid(), signal.SIGKILL)
-loop = Loop(steps=12, folder=folder, checkpoint_every=3, progress=False, callbacks=(killer,))
-recipe = advprop if which == "advprop" else adversarial
-attack = FreeReplays(epsilon=2 / 255, step_size=2 / 255, replays=4) if which == "free" else attack_of()
-trained = recipe(
-    network(1, patched=which == "advprop"), digits(), attack=attack, optimization=optimization(ema=0.9), loop=loop, batch=16, seed=5
-)
-torch.save(trained.model.state_dict(), folder + "/weights.pt")
-"""
+
+def trained_in(folder: Path, which: str, stop: Callable[[Run], None] = lambda run: None) -> dict[str, torch.Tensor]:
+    """Return the weights of a short training that keeps checkpoints."""
+    loop = QUIET(steps=12, folder=str(folder), checkpoint_every=3, callbacks=(stop,))
+    attack = FreeReplays(epsilon=2 / 255, step_size=2 / 255, replays=4) if which == "free" else attack_of()
+    recipe: Any = advprop if which == "advprop" else adversarial
+    model = network(1, patched=which == "advprop")
+    recipe(model, digits(), attack=attack, optimization=optimization(), loop=loop, batch=16, seed=5)
+    return model.state_dict()
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("which", ["pgd", "free", "advprop"])
-def test_a_killed_training_goes_on_to_the_same_bits(which: str, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([p for p in sys.path if p]), "OMP_NUM_THREADS": "1"}
+def test_an_interrupted_training_goes_on_to_the_same_bits(which: str, tmp_path: Path) -> None:
+    def stop(run: Run) -> None:
+        if run.done == 8:
+            raise KeyboardInterrupt
 
-    def train(folder: Path, kill_at: int) -> int:
-        folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", SCRIPT, which, str(folder), str(kill_at)]
-        return subprocess.run(command, env=environment, check=False, cwd=Path(__file__).parent).returncode
+    with pytest.raises(KeyboardInterrupt):
+        trained_in(tmp_path / "parts", which, stop)
+    steps: list[int] = []
+    assert_equal(
+        trained_in(tmp_path / "parts", which, lambda run: steps.append(run.done)), trained_in(tmp_path / "whole", which)
+    )
+    assert steps[0] == 7  # after the checkpoint of step 6, in the middle of the replays of a batch
 
-    assert train(tmp_path / "killed", 8) == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "weights.pt").exists()
-    assert train(tmp_path / "killed", -1) == train(tmp_path / "whole", -1) == 0
-    killed, whole = (torch.load(tmp_path / name / "weights.pt") for name in ("killed", "whole"))
-    assert whole.keys() == killed.keys()
-    assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+
+SCRIPT = """
+import os, signal, sys, torch
+from pathlib import Path
+from test_adversarial import trained_in
+torch.set_num_threads(1)
+def kill(run):
+    if run.done == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+trained_in(Path(sys.argv[1]), "free", kill)
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "parts")], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "parts").glob("*.pt"))) == 2
+    assert_equal(trained_in(tmp_path / "parts", "free"), trained_in(tmp_path / "whole", "free"))
 
 
 # The checks of the claims

@@ -21,7 +21,18 @@ from heuretic.ideas.result import Comparison, Reproduction, Verdict, compare
 from heuretic.ideas.trainings import checked_seeds, one_thread, plain_network, reason_of, tuned_arms
 from heuretic.nn import ParametricSoftplus, SmoothReLU, Swish, parametric_softplus, smooth_relu
 from heuretic.nn.functional_calls import RELU, warn_of
-from heuretic.train import PGD, Classification, Cosine, Images, Loop, Optimization, Trained, adversarial, measured, robust_accuracy
+from heuretic.train import (
+    PGD,
+    Classification,
+    Cosine,
+    Images,
+    Loop,
+    Optimization,
+    Trained,
+    adversarial,
+    measured,
+    robust_accuracy,
+)
 
 Activation = Literal["silu", "gelu", "softplus", "elu", "smooth_relu", "swish"]
 #: Per activation, the module class and the function.

@@ -117,6 +117,10 @@ def plain_network(channels: int, width: int, classes: int = 10) -> Any:
     for inputs, outputs, stride in (
         (channels, width, 2), (width, 2 * width, 2), (2 * width, 2 * width, 1), (2 * width, 4 * width, 2)
     ):  # fmt: skip
-        layers += [sym(nn.Conv2d)(inputs, outputs, 3, stride, 1, bias=False), sym(nn.BatchNorm2d)(outputs), sym(nn.ReLU)()]
+        layers += [
+            sym(nn.Conv2d)(inputs, outputs, 3, stride, 1, bias=False),
+            sym(nn.BatchNorm2d)(outputs),
+            sym(nn.ReLU)(),
+        ]
     head = (sym(nn.AdaptiveAvgPool2d)(1), sym(nn.Flatten)(), sym(nn.Linear)(4 * width, classes))
     return sym(nn.Sequential)(*layers, *head)
