@@ -94,7 +94,7 @@ def test_whole_augmentation_equals_pillow() -> None:
 
 
 def test_rand_augment_draws_all_operations_evenly_from_its_generator() -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(20, 200, (2000, 3, 8, 8), dtype=np.uint8))
+    images = torch.from_numpy(np.random.default_rng(0).integers(20, 250, (2000, 3, 20, 20), dtype=np.uint8))
     before = torch.random.get_rng_state()
     changed = RandAugment(ops=1)(images, seeded(3))
     assert torch.equal(torch.random.get_rng_state(), before)
