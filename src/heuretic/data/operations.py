@@ -161,22 +161,30 @@ def _autocontrast(images: Tensor, value: float) -> Tensor:
 
 def _equalize(images: Tensor, value: float) -> Tensor:
     """Make the histogram of each channel as even as a table can."""
-    n, channels = images.shape[:2]
-    pixels = images.view(n * channels, -1)
-    rows = torch.arange(n * channels, device=images.device)[:, None] * 256
-    counts = torch.bincount((pixels + rows).flatten(), minlength=n * channels * 256).view(n, channels, 256)
+    counts = _histograms(images)
     levels = torch.arange(256, device=images.device)
     last = (levels * (counts > 0)).amax(2, keepdim=True)
-    step = (pixels.shape[1] - counts.gather(2, last)) // 255  # 0 also where all pixels are alike
+    step = (images[0, 0].numel() - counts.gather(2, last)) // 255  # 0 also where all pixels are alike
     before = counts.cumsum(2) - counts
     even = ((step // 2 + before) // step.clamp(min=1)).clamp(max=255)
     return _look_up(images, torch.where(step > 0, even, levels).to(torch.uint8))
 
 
+def _histograms(images: Tensor) -> Tensor:
+    """Return how often each value occurs, int64, shape (images, channels, 256)."""
+    n, channels = images.shape[:2]
+    planes = images.view(n * channels, -1)
+    if images.device.type == "cpu":  # twice as fast as all at once
+        return torch.stack([torch.bincount(plane, minlength=256) for plane in planes]).view(n, channels, 256)
+    rows = torch.arange(n * channels, device=images.device)[:, None] * 256
+    return torch.bincount((planes + rows).flatten(), minlength=n * channels * 256).view(n, channels, 256)
+
+
 def _contrast(images: Tensor, factor: float) -> Tensor:
     """Blend with the mean grey value."""
-    grey = _grey(images.float()) if images.shape[1] == 3 else images
-    mean = (grey.sum((1, 2, 3), dtype=torch.float64) / grey[0].numel() + 0.5).floor().float()[:, None, None]
+    grey = _grey(images.float()) if images.shape[1] == 3 else images.float()
+    total = grey.sum(3).sum((1, 2), dtype=torch.float64)  # exact: a row's sum is a whole number below 2 ** 24
+    mean = (total / grey[0].numel() + 0.5).floor().float()[:, None, None]
     levels = torch.arange(256, dtype=torch.float32, device=images.device)
     return _look_up(images, _blend(mean, levels, factor))
 
@@ -186,13 +194,15 @@ def _contrast(images: Tensor, factor: float) -> Tensor:
 
 def _blend(start: Tensor, end: Tensor, factor: float) -> Tensor:
     """Return uint8 values between two, or beyond the second where the factor is above 1; float32, cut off, as Pillow does."""
-    return (start + (end - start) * factor).clamp(0, 255).to(torch.uint8)
+    blended = (end - start).mul_(factor).add_(start).clamp_(0, 255)
+    return blended.to(torch.int16).to(torch.uint8)  # in two steps it takes a third of the time
 
 
 def _grey(colours: Tensor) -> Tensor:
     """Return the grey values of float32 images, shape (images, 1, height, width). All sums are whole numbers below 2 ** 24: exact."""
     red, green, blue = colours.split(1, dim=1)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536).floor()
+    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
+    return total.add_(32768).mul_(2**-16).floor_()
 
 
 def _color(images: Tensor, factor: float) -> Tensor:
@@ -208,13 +218,16 @@ def _sharpness(images: Tensor, factor: float) -> Tensor:
     height, width = images.shape[-2:]
     if min(height, width) < 3:
         return images
-    pixels = images.to(torch.int16)
-    rows = pixels[..., :-2] + pixels[..., 1:-1] + pixels[..., 2:]
-    inner = pixels[..., 1:-1, 1:-1]
-    sums = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :] + 4 * inner
-    smooth = (sums.float() / 13 + 0.5).floor()  # the next tie is 1 / 26 away, far more than float32's error
-    sharp = images.clone()
-    sharp[..., 1:-1, 1:-1] = _blend(smooth, inner.float(), factor)
+    pixels = images.flatten().to(torch.int16)
+    # Sums run over the end of each row, into the next. Only the border, which stays as it is, gets something wrong.
+    rows = (pixels[:-2] + pixels[1:-1]).add_(pixels[2:])
+    sums = (rows[: -2 * width] + rows[width:-width]).add_(rows[2 * width :])
+    inner = pixels[width + 1 : -width - 1]
+    smooth = sums.add_(inner, alpha=4).float().mul_(1 / 13).add_(0.5).floor_()  # ties are 1 / 26 away: rounding is safe
+    sharp = torch.empty_like(images)
+    sharp.view(-1)[width + 1 : -width - 1] = _blend(smooth, inner.float(), factor)
+    for border in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
+        sharp[border] = images[border]
     return sharp
 
 
@@ -258,7 +271,7 @@ def _warp(images: Tensor, affine: tuple[float, ...]) -> Tensor:
     index, inside, fill = _sources(affine, height, width, images.device)
     planes = images.view(-1, height * width)
     if images.device.type == "cpu":
-        warped = np.take(planes.numpy(), index.numpy(), axis=1, mode="clip")
+        warped = np.take(planes.numpy(), index.numpy(), axis=1, mode="clip")  # "raise", the default, takes a fifth longer
         warped &= inside.numpy()
         warped |= fill.numpy()
         return torch.from_numpy(warped).view_as(images)
