@@ -18,8 +18,8 @@ from heuretic.symbolic import Symbolic, field
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Bytes of images that a CPU works on at once, so that what is between two steps stays in its cache.
-_CACHED = 2**18
+#: Bytes of an image from which a CPU is faster if it works on one image at a time.
+_LARGE = 2**15
 #: A decision: an operation and its argument.
 Change = tuple[str, float]
 
@@ -109,20 +109,24 @@ def checked(images: Tensor) -> Tensor:
 
 def change(images: Tensor, layers: Sequence[Sequence[Change]]) -> Tensor:
     """Return the images after the changes of each layer in turn, of which it has one for each image."""
-    changed = checked(images).clone()
-    most = len(images) if images.is_cuda else max(1, _CACHED // max(1, images[:1].numel()))
+    images = checked(images)
+    if images.device.type == "cpu" and images[:1].numel() > _LARGE:  # one by one, so that an image stays in the cache
+        changed = torch.empty_like(images)
+        for i in sorted(range(len(images)), key=lambda i: [layer[i] for layer in layers]):
+            image = images[i : i + 1]
+            for layer in layers:
+                image = operate(layer[i][0], image, layer[i][1])
+            changed[i] = image[0]
+        return changed
+    changed = images.clone()
     for layer in layers:
         groups: dict[Change, list[int]] = {}
         for i, decision in enumerate(layer):
             groups.setdefault(decision, []).append(i)
         for (operation, value), members in groups.items():
-            for some in (members[i : i + most] for i in range(0, len(members), most) if operation != "identity"):
-                if len(some) == 1:
-                    image = changed[some[0] : some[0] + 1]
-                    image.copy_(operate(operation, image, value))
-                else:
-                    rows = torch.tensor(some, device=images.device)
-                    changed.index_copy_(0, rows, operate(operation, changed.index_select(0, rows), value))
+            if operation != "identity":
+                rows = torch.tensor(members, device=images.device)
+                changed.index_copy_(0, rows, operate(operation, changed.index_select(0, rows), value))
     return changed
 
 
