@@ -7,15 +7,29 @@ from heuretic.data.images import Images, digits, fashion_mnist
 from heuretic.data.local import data_file
 
 if TYPE_CHECKING:
-    from heuretic.data.augment import FlipCrop, RandAugment
+    from heuretic.data.augment import AutoAugment, Cutout, FlipCrop, Policy, RandAugment, Step
+    from heuretic.data.corruptions import CORRUPTIONS, corrupted, mean_corruption_error
+    from heuretic.data.mixing import CutMix, MixUp
 
-#: By name: the module it is in. These need torch, and are imported when first used.
+#: By name: the module it is in. Most need torch; they are imported when first used.
 _LATER = {
+    "AutoAugment": "augment",
+    "CORRUPTIONS": "corruptions",
+    "CutMix": "mixing",
+    "Cutout": "augment",
     "FlipCrop": "augment",
+    "MixUp": "mixing",
+    "Policy": "augment",
     "RandAugment": "augment",
+    "Step": "augment",
+    "corrupted": "corruptions",
+    "mean_corruption_error": "corruptions",
 }
 
-__all__ = ["FlipCrop", "Images", "RandAugment", "data_file", "digits", "fashion_mnist"]
+__all__ = [
+    "CORRUPTIONS", "AutoAugment", "CutMix", "Cutout", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Step", "corrupted",
+    "data_file", "digits", "fashion_mnist", "mean_corruption_error",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
