@@ -1,9 +1,42 @@
 """Data sets as numpy arrays and sequences: from a folder of yours, a cache, or where they are published."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from heuretic.data.dataset import DataSet, Split
 from heuretic.data.images import Images, digits, fashion_mnist
 from heuretic.data.loading import load
 from heuretic.data.local import data_file
 from heuretic.data.packed import Texts, Waveforms
 
-__all__ = ["DataSet", "Images", "Split", "Texts", "Waveforms", "data_file", "digits", "fashion_mnist", "load"]
+if TYPE_CHECKING:
+    from heuretic.data.augment import AutoAugment, Cutout, FlipCrop, Policy, RandAugment, Step
+    from heuretic.data.corruptions import CORRUPTIONS, corrupted, mean_corruption_error
+    from heuretic.data.mixing import CutMix, MixUp
+
+#: By name: the module it is in. Most need torch; they are imported when first used.
+_LATER = {
+    "AutoAugment": "augment",
+    "CORRUPTIONS": "corruptions",
+    "CutMix": "mixing",
+    "Cutout": "augment",
+    "FlipCrop": "augment",
+    "MixUp": "mixing",
+    "Policy": "augment",
+    "RandAugment": "augment",
+    "Step": "augment",
+    "corrupted": "corruptions",
+    "mean_corruption_error": "corruptions",
+}
+
+__all__ = [
+    "CORRUPTIONS", "AutoAugment", "CutMix", "Cutout", "DataSet", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Split", "Step",
+    "Texts", "Waveforms", "corrupted", "data_file", "digits", "fashion_mnist", "load", "mean_corruption_error",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'heuretic.data' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"heuretic.data.{_LATER[name]}"), name)
+    return value
