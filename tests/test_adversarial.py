@@ -27,7 +27,19 @@ from heuretic.ideas.result import Comparison
 from heuretic.ideas.trainings import plain_network
 from heuretic.nn import AuxiliaryBatchNorm, auxiliary_statistics
 from heuretic.train import (
-    PGD, Constant, FreeReplays, Images, Loop, Optimization, Run, adversarial, advprop, fgsm, pgd, robust_accuracy, supervised,
+    PGD,
+    Constant,
+    FreeReplays,
+    Images,
+    Loop,
+    Optimization,
+    Run,
+    adversarial,
+    advprop,
+    fgsm,
+    pgd,
+    robust_accuracy,
+    supervised,
 )  # fmt: skip
 from heuretic.train.attacks import still_statistics
 from heuretic.train.classification import Classification
@@ -109,8 +121,11 @@ def test_attacked_images_stay_in_the_box_and_in_the_range_of_pixels(
     found = attack(network(seed, channels=3), x, y, low=images.low, high=images.high, generator=generator(seed))
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (images.mean, images.std))
     pixels = found * std + mean
-    assert found.shape == x.shape and found.dtype == x.dtype and not found.requires_grad
-    assert pixels.min() >= -1e-6 and pixels.max() <= 1 + 1e-6
+    assert found.shape == x.shape
+    assert found.dtype == x.dtype
+    assert not found.requires_grad
+    assert pixels.min() >= -1e-6
+    assert pixels.max() <= 1 + 1e-6
     assert (pixels - torch.from_numpy(raw / 255).permute(0, 3, 1, 2)).abs().max() <= epsilon + 1e-6
 
 
@@ -130,7 +145,8 @@ def test_normalised_images_are_attacked_as_the_pixels_they_are_made_of() -> None
     theirs = attack(nn.Sequential(Normalise(), model), x, y, generator=generator())
     # Where a gradient is almost 0, rounding may turn its sign.
     same = ((ours * std + mean) - theirs).abs() < 1e-5
-    assert same.float().mean() > 0.99 and theirs.sub(x).abs().max() > 0.05
+    assert same.float().mean() > 0.99
+    assert theirs.sub(x).abs().max() > 0.05
 
 
 def test_pgd_is_what_a_loop_by_hand_does() -> None:
@@ -161,8 +177,10 @@ def test_an_attack_leaves_weights_gradients_statistics_and_modes_alone(training,
     assert not computed
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [part.training for part in model.modules()] == [training] * len(list(model.modules()))
-    assert not model[0].weight.requires_grad and model[3].weight.requires_grad
-    assert torch.equal(model[3].weight.grad, torch.ones_like(model[3].weight)) and model[0].weight.grad is None
+    assert not model[0].weight.requires_grad
+    assert model[3].weight.requires_grad
+    assert torch.equal(model[3].weight.grad, torch.ones_like(model[3].weight))
+    assert model[0].weight.grad is None
     assert all(norm.track_running_stats for norm in model.modules() if isinstance(norm, nn.BatchNorm2d))
 
 
@@ -195,7 +213,7 @@ def test_a_target_is_approached_and_an_untargeted_attack_flees() -> None:
             attack(model, x, y, generator=generator(), targeted=True),
             x,
             attack(model, x, y, generator=generator()),
-        )  # fmt: skip
+        )
     ]
     assert losses[0] < losses[1] - 0.05 < losses[2] - 0.1
 
@@ -216,7 +234,7 @@ def test_of_several_attempts_each_example_gets_the_one_that_fools_or_else_hurts_
     model, (x, y) = network(3).train(), batch(40, seed=5)
     with torch.no_grad():
         y = model(x).argmax(1)
-    settings = dict(epsilon=0.12, step_size=0.02, steps=1)
+    settings = {"epsilon": 0.12, "step_size": 0.02, "steps": 1}
     draw = generator(9)
     singles = [pgd(model, x, y, **settings, generator=draw) for _ in range(3)]
     best = pgd(model, x, y, **settings, restarts=3, generator=generator(9))
@@ -307,7 +325,8 @@ def test_adversarial_training_makes_a_network_robust() -> None:
     before, after = (
         robust_accuracy(each.model, task.in_order(digits().validation), against, **ends) for each in (plain, robust)
     )
-    assert plain.metrics["validation_accuracy"] > 0.9 and robust.metrics["validation_accuracy"] > 0.85
+    assert plain.metrics["validation_accuracy"] > 0.9
+    assert robust.metrics["validation_accuracy"] > 0.85
     assert after > before + 0.2
     assert robust.metrics["validation_robust_accuracy"] == after  # the attack measured with by default
     assert not robust.model.training
@@ -521,7 +540,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("idea", [sat, advprop_idea], ids=["smooth-adversarial-training", "advprop"])
 def test_smoke_runs_give_the_same_numbers_twice(idea) -> None:
     first, second = (idea.reproduce("smoke") for _ in range(2))
-    assert first.arms == second.arms and first.comparisons == second.comparisons
+    assert first.arms == second.arms
+    assert first.comparisons == second.comparisons
     assert first.verdict == "not testable at this scale"
     for arm in first.arms.values():
         for values in arm.measurements.values():
@@ -536,3 +556,23 @@ def test_smooth_adversarial_training_is_judged_by_its_rule() -> None:
     assert verdict(better, same) == "reproduced" == verdict(better, better)
     assert verdict(worse, same) == "not reproduced" == verdict(better, worse)
     assert verdict(better, unclear) == "not testable at this scale" == verdict(unclear, same)
+
+
+def test_advprop_is_judged_by_its_rule() -> None:
+    def verdict(*differences):
+        return advprop_idea.judge("small", [Comparison("m", "advprop", "vanilla", each) for each in differences])
+
+    better, worse, unclear = (0.02, 0.021, 0.022), (-0.02, -0.021, -0.022), (0.3, -0.3, 0.0)
+    assert verdict(better, better, better, better) == "reproduced"
+    assert verdict(better, better, better, worse) == "not reproduced" == verdict(unclear, worse, unclear, better)
+    assert verdict(better, better, better, unclear) == "not testable at this scale"
+
+
+def test_the_longer_arm_of_advprop_has_as_many_passes() -> None:
+    plan = advprop_idea.PLANS["small"]
+    steps = {
+        arm: hr.get(advprop_idea._program(plan, arm, 1), "loop.steps")
+        for arm in (advprop_idea.VANILLA, advprop_idea.ADVPROP, advprop_idea.LONGER)
+    }
+    passes = plan.steps * (2 + plan.attack_steps)
+    assert steps == {"vanilla": plan.steps, "advprop": plan.steps, advprop_idea.LONGER: passes}

@@ -41,7 +41,8 @@ def adversarial(
     """Minimise the cross-entropy on attacked images of `data.train`; measure on `data.validation`, as it is and under attack.
 
     Images are attacked at the size that the model sees, in training mode, and the loss is that of the attacked ones alone.
-    `loop.steps` are updates, replays among them; so those of `PGD(steps=k)` take about (3 + 2 k) / 3 times as long as those of `FreeReplays`.
+    `loop.steps` are updates, replays among them: with `PGD(steps=k)` one takes k + 1 forward and backward passes, of which the k
+    compute no gradient of weights, with `FreeReplays` one.
 
     Args:
         model: Gives logits of shape (batch, classes); changed in place.

@@ -31,7 +31,8 @@ def advprop(
     """Minimise the sum of the cross-entropies on images and on attacked ones, and measure on `data.validation` as it is.
 
     Attacked images are normalised by the auxiliary batch normalisations, while they are made too; clean ones and whoever uses
-    the model afterwards use the main ones. With k steps of attack an update costs about (6 + 2 k) / 3 of a supervised one.
+    the model afterwards use the main ones. With k steps of attack an update takes k + 2 forward and backward passes, of which
+    the k compute no gradient of weights.
 
     Args:
         model: Has auxiliary batch normalisations, from `hr.apply(model, "advprop")`; changed in place.
