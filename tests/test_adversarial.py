@@ -352,6 +352,16 @@ def test_a_step_of_adversarial_training_is_a_step_on_attacked_images() -> None:
         torch.testing.assert_close(value, by_hand.state_dict()[name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("changed", [{}, {"precision": "bf16"}, {"accumulate": 2}], ids=str)
+def test_training_on_attacks_of_no_size_is_supervised_training(changed: dict[str, Any]) -> None:
+    """Bit for bit: what the attack computes on its way leaves no trace, under mixed precision neither, which keeps casts."""
+    given: dict[str, Any] = {"optimization": optimization(**changed), "loop": QUIET(steps=4), "batch": 16, "seed": 2}
+    plain = supervised(network(2), digits(), **given)
+    attacked = adversarial(network(2), digits(), attack=attack_of(epsilon=0.0), **given)
+    assert_equal(plain.model.state_dict(), attacked.model.state_dict())
+    assert plain.metrics["validation_accuracy"] == attacked.metrics["validation_robust_accuracy"]
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
     """One perturbation through all batches; each batch comes twice; weights and perturbation share a backward pass."""

@@ -171,16 +171,17 @@ def _program(plan: Plan, arm: str, channels: int) -> Any:
         weight_decay=plan.decays[0] if mine else hr.one_of(*plan.decays),
     )  # fmt: skip
     network, k = plain_network(channels, plan.width), plan.attack_steps
+    shared: dict[str, Any] = {
+        "data": hr.sym(load)(plan.data, validation=plan.validation, labels=plan.training),
+        "optimization": hr.sym(Optimization)(optimizer=optimizer, schedule=hr.sym(Cosine)(), cpu=True),
+        "loop": hr.sym(Loop)(steps=plan.steps * (k + 2 if arm == LONGER else 1), progress=False),
+        "batch": plan.batch,
+        "augment": (FlipCrop(),) if plan.data == "cifar10" else (),
+    }
+    if not mine:
+        return hr.sym(supervised)(model=network, **shared)
     attacks = [PGD(epsilon=epsilon, step_size=epsilon / (k - 1), steps=k) for epsilon in plan.epsilons]
-    return hr.sym(advprop if mine else supervised)(
-        model=hr.apply(network, AdvProp()) if mine else network,
-        data=hr.sym(load)(plan.data, validation=plan.validation, labels=plan.training),
-        optimization=hr.sym(Optimization)(optimizer=optimizer, schedule=hr.sym(Cosine)(), cpu=True),
-        loop=hr.sym(Loop)(steps=plan.steps * (k + 2 if arm == LONGER else 1), progress=False),
-        batch=plan.batch,
-        augment=(FlipCrop(),) if plan.data == "cifar10" else (),
-        **({"attack": hr.one_of(*attacks)} if mine else {}),
-    )
+    return hr.sym(advprop)(model=hr.apply(network, AdvProp()), attack=hr.one_of(*attacks), **shared)
 
 
 IDEA = Idea(
