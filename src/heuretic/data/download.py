@@ -35,6 +35,7 @@ def download(file: File, folder: Path) -> Path:
             with _Progress(path.name) as progress:
                 downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=30)  # type: ignore[arg-type]
                 pooch.retrieve(url, f"sha256:{file.sha256}", path.name, path.parent, downloader=downloader)
+            path.chmod(0o644)  # caches may be shared, and pooch's temporary files are for their owner alone
             return path
         except requests.RequestException as error:
             failures.append(OSError(f"{url} broke off or did not answer: {error}"))
