@@ -14,6 +14,7 @@ from rich.console import Console
 
 from heuretic.cli.files import UsageError, load_object
 from heuretic.symbolic import LoadError, loads, open_choices
+from heuretic.symbolic.names import owner_of
 from heuretic.symbolic.trees import brief_choice
 from heuretic.symbolic.values import Node
 
@@ -142,6 +143,7 @@ def _saved(path: Path) -> Any:
 
     Raises: UsageError if it names what only its author can be trusted with; LoadError if it cannot be read.
     """
+    from heuretic.nn.architecture import architectures
     from heuretic.nn.checkpoints import trusted_program
 
     if not path.is_file():
@@ -149,7 +151,7 @@ def _saved(path: Path) -> Any:
     text = path.read_bytes()
     loads(text, resolve_names=False)  # a damaged file says so itself
     try:
-        return trusted_program(text, path)
+        return trusted_program(text, path, trust={owner_of(each) for each in architectures().values()})
     except LoadError as error:
         raise UsageError(
             f"{path} must name nothing outside heuretic.nn and torch.nn to be described here: {error}. "

@@ -206,8 +206,8 @@ def trusted_program(text: str | bytes, path: str | Path, *, trust: Collection[st
         elif isinstance(value, Node):
             target, is_harmless = type(value), isinstance(value, Patch | Patched | Open)
         elif is_reference(value):
-            target, is_harmless = value, isinstance(value, type) and issubclass(value, nn.Module)
-            is_harmless = is_harmless or owner_of(value) in _ACTIVATIONS
+            target = value
+            is_harmless = owner_of(value) in _ACTIVATIONS or (isinstance(value, type) and issubclass(value, nn.Module))
         else:
             continue
         owner = owner_of(target)

@@ -58,7 +58,7 @@ class CompoundScaling(Patch):
         return rounded_up(before * self.depth**self.phi)
 
     def survey(self, program: Any) -> Mapping[Path, Callable[[Any], Any]]:
-        # for a built model: how those of its modules that change are made anew
+        """Return by path how those modules of a built model that change are made anew."""
         if not isinstance(program, nn.Module):
             return {}
         known = _program(program)
