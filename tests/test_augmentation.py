@@ -118,7 +118,7 @@ def test_accelerators_get_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> No
     expected = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
     monkeypatch.setattr(operations, "on_cpu", lambda images: False)  # the other way, on the same memory
     found = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
-    assert all(map(torch.equal, found, expected))
+    assert [k for k, pair in enumerate(zip(found, expected, strict=True)) if not torch.equal(*pair)] == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
