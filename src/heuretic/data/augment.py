@@ -21,8 +21,8 @@ from heuretic.symbolic import Symbolic, field
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Bytes of an image from which a CPU is faster if it works on one image at a time.
-_LARGE = 2**15
+#: Bytes of an image from which a CPU is faster if it works on one image at a time: all that is in between stays in its cache.
+_LARGE = 2**14
 #: A decision: an operation and its argument.
 Change = tuple[str, float]
 
@@ -232,22 +232,23 @@ def checked(images: Tensor) -> Tensor:
 
 def change(images: Tensor, layers: Sequence[Sequence[Change]]) -> Tensor:
     """Return the images after the changes of each layer in turn, of which it has one for each image."""
-    images = checked(images)
-    if operations.on_cpu(images) and images[:1].numel() > _LARGE:  # one by one, so that an image stays in the cache
-        changed = torch.empty_like(images)
-        for i in sorted(range(len(images)), key=lambda i: [layer[i] for layer in layers]):
-            image = images[i : i + 1]
-            for layer in layers:
-                image = operate(layer[i][0], image, layer[i][1])
-            changed[i] = image[0]
-        return changed
-    changed = images.clone()
+    source = checked(images)
+    if not layers:
+        return source.clone()
+    changed = torch.empty_like(source)
+    together = not operations.on_cpu(source) or source[:1].numel() < _LARGE
     for layer in layers:
         groups: dict[Change, list[int]] = {}
         for i, decision in enumerate(layer):
             groups.setdefault(decision, []).append(i)
         for (operation, value), members in groups.items():
-            if operation != "identity":
-                rows = torch.tensor(members, device=images.device)
-                changed.index_copy_(0, rows, operate(operation, changed.index_select(0, rows), value))
+            if operation == "identity" and source is changed:
+                continue
+            if together:
+                rows = torch.tensor(members, device=source.device)
+                changed.index_copy_(0, rows, operate(operation, source.index_select(0, rows), value))
+            else:
+                for i in members:
+                    changed[i] = operate(operation, source[i : i + 1], value)[0]
+        source = changed
     return changed
