@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heuretic.nn import auxiliary_statistics
 from heuretic.train.attacks import PGD
 from heuretic.train.batches import Images
-from heuretic.train.classification import Classification
+from heuretic.train.classification import Classification, cross_entropy
 from heuretic.train.loop import Loop, Meter, Reporter
 from heuretic.train.optimization import Optimization
 from heuretic.train.recipes.adversarial import images_of
@@ -45,17 +44,15 @@ def advprop(
     with auxiliary_statistics(model):
         pass  # says so now, not in the first step, if there are none
     images = images_of(data, inputs)
-
-    def cross_entropy(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(network(x).float(), y, label_smoothing=label_smoothing)
+    plain: Callable[..., Tensor] = cross_entropy(label_smoothing)  # type: ignore[assignment]
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         x, y = batch
         with auxiliary_statistics(network):
             # The loop seeds torch's own generator anew in each step.
             attacked = attack(network, x, y, low=images.low, high=images.high, generator=torch.default_generator)
-            other = cross_entropy(network, attacked, y)
-        clean = cross_entropy(network, x, y)
+            other = plain(network, (attacked, y))
+        clean = plain(network, (x, y))
         return clean + other, {"clean_loss": clean.detach(), "attacked_loss": other.detach()}
 
     training = optimization.start(model.train(), loop.steps, loss)
