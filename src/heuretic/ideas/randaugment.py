@@ -100,7 +100,8 @@ def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str
 
     trainings = len(plan.ops) * len(plan.magnitudes)
     search = hr.Evolution(population=max(2, trainings // 2), tournament=2)
-    arms = tuned_arms(programs(plan, data), measure, seeds=seeds, searched={SEARCHED: search}, said=said)
+    side, channels = data.train.inputs.shape[1], data.train.inputs.shape[-1]
+    arms = tuned_arms(programs(plan, channels, side), measure, seeds=seeds, searched={SEARCHED: search}, said=said)
     comparisons = tuple(
         compare(arms, "test_accuracy", RAND_AUGMENT, control) for control in (NONE, FLIP_CROP, SEARCHED, PUBLISHED)
     )
@@ -124,15 +125,14 @@ def judge(scale: Scale, comparisons: Sequence[Comparison]) -> tuple[Verdict, str
     return verdict, f"Test accuracy with RandAugment differs by {differences}."
 
 
-def programs(plan: Plan, data: DataSet[Any, Any]) -> dict[str, Any]:
-    """Return the training of each arm; what it is tuned by is left open."""
-    side = data.train.inputs.shape[1]
+def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
+    """Return the training of each arm for images of this kind; what it is tuned by is left open."""
     moved = FlipCrop(pad=side // 8, flip=plan.data != "digits")
 
     def program(augment: tuple[Any, ...], lr: float = plan.lrs[0], smoothing: float = plan.smoothings[0]) -> Any:
         optimizer = hr.sym(functools.partial)(torch.optim.AdamW, lr=lr, weight_decay=0.05)
         return hr.sym(supervised)(
-            model=hr.sym(network)(data.train.inputs.shape[-1], plan.width, len(data.classes)),
+            model=hr.sym(network)(channels, plan.width),
             data=hr.sym(images)(plan.data, plan.training, plan.validation),
             optimization=hr.sym(Optimization)(optimizer=optimizer, cpu=True),
             loop=hr.sym(Loop)(steps=plan.steps, progress=False),
@@ -173,7 +173,7 @@ def images(name: str, training: int, validation: int) -> DataSet[Any, Any]:
     return dataclasses.replace(data, **parts)
 
 
-def network(channels: int, width: int, classes: int) -> nn.Module:
+def network(channels: int, width: int, classes: int = 10) -> nn.Module:
     """Return three convolutions with normalisation, the first and the last with stride 2, a mean, and a linear classifier."""
     layers: list[nn.Module] = []
     for filters, stride in ((width, 2), (2 * width, 1), (4 * width, 2)):
