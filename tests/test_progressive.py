@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import heuretic as hr
-from heuretic.data import DataSet, RandAugment, load
+from heuretic.data import DataSet, MixUp, RandAugment, load
 from heuretic.ideas.efficientnetv2 import FIXED, PROGRESSIVE, TIMES, costs, judge, reproduce
 from heuretic.ideas.result import Arm, compare
 from heuretic.nn import StochasticDepth
@@ -120,6 +120,19 @@ def test_magnitudes_grow_and_come_after_resizing(data: DataSet[Any, Any], monkey
     calls.clear()
     trained(data, steps=3, stages=3, magnitudes=None)
     assert calls == []
+
+
+def test_mixup_grows_from_none(data: DataSet[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    alphas: list[float] = []
+    mix = MixUp.__call__
+
+    def noted(self: MixUp, *given: Any) -> Any:
+        alphas.append(round(self.alpha, 6))
+        return mix(self, *given)
+
+    monkeypatch.setattr(MixUp, "__call__", noted)
+    trained(data, steps=6, stages=3, mixup=(0.0, 0.4))
+    assert alphas == [0.2, 0.2, 0.4, 0.4]
 
 
 def test_hooks_that_drop_paths_follow_too(data: DataSet[Any, Any]) -> None:

@@ -61,9 +61,9 @@ class Plan:
 
 
 PLANS: Mapping[Scale, Plan] = {
-    "smoke": Plan("digits", 200, (4, 8), 16, 4, 4, (0.1,), (None, (5, 10)), (0.0, 0.1), (1, 2)),
-    "small": Plan("fashion-mnist", 2_000, (14, 28), 300, 20, 8, (0.1, 0.3), (None, (5, 10)), (0.0, 0.1), (1, 2, 3, 4, 5)),
-    "full": Plan("cifar10", 5_000, (16, 32), 40_000, 100, 32, (0.1, 0.2, 0.4), (None, (5, 10), (5, 15)), (0.1, 0.3), (1, 2, 3, 4, 5)),
+    "smoke": Plan("digits", 200, (4, 8), 8, 4, 8, (0.1,), (None, (5, 10)), (0.0, 0.1), (1, 2)),
+    "small": Plan("fashion-mnist", 2_000, (16, 28), 200, 20, 16, (0.1, 0.3), (None, (5, 10)), (0.0, 0.1), (1, 2, 3, 4, 5)),
+    "full": Plan("cifar10", 5_000, (16, 32), 40_000, 100, 64, (0.1, 0.2, 0.4), (None, (5, 10), (5, 15)), (0.1, 0.3), (1, 2, 3, 4, 5)),
 }  # fmt: skip
 
 
@@ -187,12 +187,12 @@ def _network(plan: Plan, channels: int) -> Any:
     """Return the program of a small network of the kinds of blocks that EfficientNetV2 has, in its order."""
     width = plan.width
     blocks = (
-        hr.sym(Block)(hr.sym(FusedMBConv)(1), width),
-        hr.sym(Block)(hr.sym(FusedMBConv)(4), 2 * width, layers=2, stride=2),
-        hr.sym(Block)(hr.sym(MBConv)(4), 4 * width, layers=2, stride=2, se_ratio=0.25),
+        hr.sym(Block)(hr.sym(FusedMBConv)(2), width),
+        hr.sym(Block)(hr.sym(FusedMBConv)(4), 3 * width // 2, stride=2),
+        hr.sym(Block)(hr.sym(MBConv)(4), 2 * width, se_ratio=0.25),
     )
     return hr.sym(MobileNet)(
-        blocks, classes=10, in_channels=channels, stem=width, stem_stride=1 if plan.sizes[1] < 16 else 2, head=16 * width,
+        blocks, classes=10, in_channels=channels, stem=width, stem_stride=1 if plan.sizes[1] < 16 else 2, head=4 * width,
         activation=hr.sym(nn.SiLU)(), dropout=plan.dropout[1],
     )  # fmt: skip
 

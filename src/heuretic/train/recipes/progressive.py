@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from heuretic.data import RandAugment
+from heuretic.data import MixUp, RandAugment
 from heuretic.nn import StochasticDepth
 from heuretic.nn.residual_paths import DropPaths
-from heuretic.train.batches import Batches, Images, Mixing
+from heuretic.train.batches import Batches, Images
 from heuretic.train.classification import Classification, cross_entropy
 from heuretic.train.loop import Loop, Measures, Meter, Reporter
 from heuretic.train.optimization import Optimization
@@ -75,9 +75,10 @@ def progressive(
         changes = [*augment, Resized(size)]
         if magnitudes is not None:
             changes.append(RandAugment(ops=ops, magnitude=staged(magnitudes, stage, stages)))
+        alpha = 0.0 if mixup is None else staged(mixup, stage, stages)
         return Batches(
             data.train, batch, images.sized(size), training.device, seed=seed, augment=changes,
-            mix=None if mixup is None else _mixing(staged(mixup, stage, stages)), classes=len(data.classes),
+            mix=MixUp(alpha) if alpha else None, classes=len(data.classes),
         )  # fmt: skip
 
     of_stage = [batches_of(stage) for stage in range(stages)]
@@ -105,12 +106,6 @@ def staged(ends: Range, stage: int, stages: int) -> float:
     """Return the value in a stage, from 0: first + (last - first) * stage / (stages - 1), or the last if there is one stage."""
     first, last = ends
     return last if stages == 1 else first + (last - first) * stage / (stages - 1)
-
-
-def _mixing(alpha: float) -> Mixing | None:
-    from heuretic.data import MixUp
-
-    return MixUp(alpha) if alpha else None
 
 
 class Resized:
