@@ -98,7 +98,10 @@ class Training:
             self.optimizer = (
                 optimizer  # accelerate's wrapping looks for packages in every step, for a tenth of a millisecond
             )
-        self.model: nn.Module = self._accelerator.unwrap_model(self.network, keep_torch_compile=True)
+        # Losses are computed under `autocast`; accelerate would also make the model's own `forward` do so, for ever.
+        self.model: nn.Module = self._accelerator.unwrap_model(
+            self.network, keep_fp32_wrapper=False, keep_torch_compile=True
+        )
         self.device: torch.device = self._accelerator.device
         self._average = None
         if settings.ema is not None:
