@@ -19,7 +19,7 @@ from heuretic.ideas.result import Arm, compare
 from heuretic.nn import StochasticDepth
 from heuretic.nn.convolution import Residual
 from heuretic.nn.residual_paths import DropPaths
-from heuretic.train import Images, Loop, Optimization, Run, Trained, progressive, staged
+from heuretic.train import Loop, Optimization, Run, Trained, progressive, staged
 from heuretic.train.recipes.progressive import Resized
 
 
@@ -64,7 +64,9 @@ def trained(data: DataSet[Any, Any], steps: int = 8, *, ema: float | None = None
     """Train a model made with seed 0, a fresh one each time."""
     loop = given.pop("loop", Loop(steps=steps, progress=False))
     optimization = Optimization(functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9), ema=ema, cpu=True)
-    return progressive(given.pop("model", None) or made(), data, optimization=optimization, loop=loop, batch=16, **given)
+    return progressive(
+        given.pop("model", None) or made(), data, optimization=optimization, loop=loop, batch=16, **given
+    )
 
 
 def made(**given: Any) -> Seen:

@@ -19,7 +19,17 @@ from torch import nn
 import heuretic as hr
 from heuretic.data import load
 from heuretic.ideas.randaugment import (
-    FLIP_CROP, NONE, PLANS, PUBLISHED, RAND_AUGMENT, SEARCHED, images, judge, open_policy, programs, reproduce,
+    FLIP_CROP,
+    NONE,
+    PLANS,
+    PUBLISHED,
+    RAND_AUGMENT,
+    SEARCHED,
+    images,
+    judge,
+    open_policy,
+    programs,
+    reproduce,
 )  # fmt: skip
 from heuretic.ideas.result import Comparison
 from heuretic.ideas.trainings import TUNING_SEED, tuned, tuned_arms
@@ -75,7 +85,7 @@ def test_a_searched_arm_gets_as_many_trainings_as_the_others() -> None:
 
 
 def test_arms_must_be_tuned_alike() -> None:
-    with pytest.raises(ValueError, match="arms must have equally many candidates, got {'a': 2, 'b': 3}"):
+    with pytest.raises(ValueError, match="arms must have equally many candidates, got"):
         tuned_arms({"a": program(hr.one_of(0.1, 0.2)), "b": program(hr.one_of(0.1, 0.2, 0.3))}, metrics, seeds=(1, 2))
 
 
@@ -108,9 +118,7 @@ def test_a_policy_drawn_from_the_space_changes_images() -> None:
 
 def _comparisons(*differences: tuple[float, ...]) -> list[Comparison]:
     controls = (NONE, FLIP_CROP, SEARCHED, PUBLISHED)
-    return [
-        Comparison("test_accuracy", RAND_AUGMENT, name, d) for name, d in zip(controls, differences, strict=True)
-    ]
+    return [Comparison("test_accuracy", RAND_AUGMENT, name, d) for name, d in zip(controls, differences, strict=True)]
 
 
 def test_the_verdict_follows_the_rule() -> None:

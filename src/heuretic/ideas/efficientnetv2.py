@@ -104,7 +104,8 @@ def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str
             row = costs(each.runs[0], target, _multiply_adds(plan, name, channels))
             row |= {"equal_accuracy": target, "validation_accuracy": each.metrics["validation_accuracy"]}
             rows[name].append(row | {"test_accuracy": test.measure(each.model, data.test)["accuracy"]})
-            said(f"{name}, seed {seed}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in rows[name][-1].items()))
+            shown = ", ".join(f"{metric} {value:.4g}" for metric, value in rows[name][-1].items())
+            said(f"{name}, seed {seed}: {shown}")
     arms = {
         name: Arm(each.settings, {metric: tuple(row[metric] for row in rows[name]) for metric in rows[name][0]})
         for name, each in found.items()
@@ -166,8 +167,9 @@ def _program(plan: Plan, arm: str, channels: int) -> Any:
     """Return the training of an arm, with its learning rate and magnitudes left open."""
     constant = arm != PROGRESSIVE
     magnitudes = [each if each is None or not constant else (each[1], each[1]) for each in plan.magnitudes]
-    lr: Any = hr.one_of(*plan.lrs) if len(plan.lrs) > 1 else plan.lrs[0]
-    optimizer = hr.sym(functools.partial)(torch.optim.SGD, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = hr.sym(functools.partial)(
+        torch.optim.SGD, lr=hr.one_of(*plan.lrs), momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     return hr.sym(progressive)(
         model=_network(plan, channels),
         data=hr.sym(load)(plan.data, validation=plan.validation),

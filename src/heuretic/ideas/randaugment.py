@@ -100,7 +100,7 @@ def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str
 
     trainings = len(plan.ops) * len(plan.magnitudes)
     search = hr.Evolution(population=max(2, trainings // 2), tournament=2)
-    side, channels = data.train.inputs.shape[1], data.train.inputs.shape[-1]
+    _, side, _, channels = data.train.inputs.shape
     arms = tuned_arms(programs(plan, channels, side), measure, seeds=seeds, searched={SEARCHED: search}, said=said)
     comparisons = tuple(
         compare(arms, "test_accuracy", RAND_AUGMENT, control) for control in (NONE, FLIP_CROP, SEARCHED, PUBLISHED)
@@ -141,12 +141,8 @@ def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
             label_smoothing=smoothing,
         )
 
-    free = {"lr": hr.one_of(*plan.lrs), "smoothing": plan.smoothings[0]}
-    if len(plan.smoothings) > 1:
-        free["smoothing"] = hr.one_of(*plan.smoothings)
-    grid = RandAugment(
-        ops=hr.one_of(*plan.ops) if len(plan.ops) > 1 else plan.ops[0], magnitude=hr.one_of(*plan.magnitudes)
-    )
+    free = {"lr": hr.one_of(*plan.lrs), "smoothing": hr.one_of(*plan.smoothings)}
+    grid = RandAugment(ops=hr.one_of(*plan.ops), magnitude=hr.one_of(*plan.magnitudes))
     return {
         NONE: program((), **free),
         FLIP_CROP: program((moved,), **free),
@@ -158,7 +154,8 @@ def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
 
 def open_policy(pairs: int) -> Policy:
     """Return a policy with everything left open that AutoAugment searches: operation, probability and level of each step."""
-    step = Step(hr.one_of(*OPERATIONS), hr.one_of(*(tenth / 10 for tenth in range(11))), hr.one_of(*map(float, range(10))))
+    probabilities, levels = (tenth / 10 for tenth in range(11)), map(float, range(10))
+    step = Step(hr.one_of(*OPERATIONS), hr.one_of(*probabilities), hr.one_of(*levels))
     return Policy(((step, step),) * pairs)
 
 

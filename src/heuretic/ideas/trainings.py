@@ -66,8 +66,9 @@ def tuned(
         return Tuned(space.decode(next(iter(space.genomes()))), {"chosen": "as it is", "program": repr(program)})
     else:
         for genome in space.genomes():
+            shown = ", ".join(f"{path} {value}" for path, value in space.chosen(genome).items())
             with suppress(Diverged):
-                trial(space.decode(genome), ", ".join(f"{path} {value}" for path, value in space.chosen(genome).items()))
+                trial(space.decode(genome), shown)
     best = max(tried, key=lambda shown: sign * tried[shown])
     return Tuned(candidates[best], {"chosen": best, f"tried_{by}": tried, "program": repr(candidates[best])})
 

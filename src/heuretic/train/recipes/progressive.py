@@ -118,8 +118,10 @@ class Resized:
         side, shape = self.size, images.shape[-2:]
         if shape == (side, side):
             return images
+        shrinks = side < min(shape)
         # As floats, because not every device can do it with whole numbers, and rounding differs where one can.
-        return F.interpolate(images.float(), (side, side), mode="bilinear", antialias=side < min(shape)).round().to(torch.uint8)
+        resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=shrinks)
+        return resized.round().to(torch.uint8)
 
 
 class _Rates:
@@ -138,7 +140,9 @@ class _Rates:
 def _dropouts(model: nn.Module) -> list[tuple[Any, float]]:
     found = [part for part in model.modules() if isinstance(part, _DROPOUTS)]
     if not found:
-        raise ValueError("dropout must be None for a model without nn.Dropout, got a range. Try a model with dropout=0.1")
+        raise ValueError(
+            "dropout must be None for a model without nn.Dropout, got a range. Try dropout=0.1 in the model"
+        )
     return [(part, 1.0) for part in found]
 
 
