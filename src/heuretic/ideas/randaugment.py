@@ -43,7 +43,7 @@ class Plan:
         data: Data set. training, validation: Rows to train on, and others to choose by. steps: Of each training.
         width: Channels of the first convolution. lrs, smoothings: Learning rates and label smoothings that are chosen from by
             all but RandAugment and the searched policy, which take the first of each. ops, magnitudes: RandAugment's grid.
-        pairs: Pairs of operations of the searched policy.
+        pairs: Of operations in the searched policy. cpu: Whether a GPU is left alone, so that numbers repeat bit for bit.
     """
 
     data: str
@@ -57,6 +57,7 @@ class Plan:
     magnitudes: tuple[float, ...]
     pairs: int
     seeds: tuple[int, ...]
+    cpu: bool = True
 
 
 PLANS: Mapping[Scale, Plan] = {
@@ -64,7 +65,7 @@ PLANS: Mapping[Scale, Plan] = {
     "small": Plan("cifar10", 2_000, 2_000, 200, 12, (0.01, 0.003, 0.03), (0.0, 0.1), (1, 2), (5, 9, 13), 5, (1, 2, 3, 4, 5)),
     "full": Plan(
         "cifar10", 45_000, 5_000, 40_000, 64, (0.01, 0.001, 0.003, 0.03), (0.0, 0.05, 0.1), (1, 2, 3), (3, 5, 7, 9), 25,
-        tuple(range(1, 6)),
+        tuple(range(1, 6)), cpu=False,
     ),
 }  # fmt: skip
 BATCH = 128
@@ -93,9 +94,9 @@ def reproduce(
 def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str], None]) -> Reproduction:
     began = time.perf_counter()
     data = images(plan.data, plan.training, plan.validation)
-    task = Classification(data, None, torch.device("cpu"))
 
     def measure(trained: Trained) -> dict[str, float]:
+        task = Classification(data, None, next(trained.model.parameters()).device)
         return {**trained.metrics, "test_accuracy": task.measure(trained.model, data.test)["accuracy"]}
 
     trainings = len(plan.ops) * len(plan.magnitudes)
@@ -134,7 +135,7 @@ def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
         return hr.sym(supervised)(
             model=hr.sym(network)(channels, plan.width),
             data=hr.sym(images)(plan.data, plan.training, plan.validation),
-            optimization=hr.sym(Optimization)(optimizer=optimizer, cpu=True),
+            optimization=hr.sym(Optimization)(optimizer=optimizer, cpu=plan.cpu),
             loop=hr.sym(Loop)(steps=plan.steps, progress=False),
             batch=BATCH,
             augment=augment,
