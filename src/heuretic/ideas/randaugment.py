@@ -62,13 +62,13 @@ class Plan:
 
 PLANS: Mapping[Scale, Plan] = {
     "smoke": Plan("digits", 400, 300, 10, 8, (0.01, 0.003), (0.0,), (1,), (5, 9), 2, (1, 2)),
-    "small": Plan("cifar10", 2_000, 2_000, 200, 12, (0.01, 0.003, 0.03), (0.0, 0.1), (1, 2), (5, 9, 13), 5, (1, 2, 3, 4, 5)),
+    "small": Plan("cifar10", 1_000, 2_000, 300, 12, (0.003, 0.001, 0.01), (0.0, 0.1), (1, 2), (5, 9, 13), 5, (1, 2, 3, 4, 5)),
     "full": Plan(
-        "cifar10", 45_000, 5_000, 40_000, 64, (0.01, 0.001, 0.003, 0.03), (0.0, 0.05, 0.1), (1, 2, 3), (3, 5, 7, 9), 25,
+        "cifar10", 45_000, 5_000, 80_000, 64, (0.003, 0.001, 0.01, 0.03), (0.0, 0.05, 0.1), (1, 2, 3), (3, 5, 7, 9), 25,
         tuple(range(1, 6)), cpu=False,
     ),
 }  # fmt: skip
-BATCH = 128
+BATCH = 64
 
 
 def reproduce(
@@ -128,12 +128,12 @@ def judge(scale: Scale, comparisons: Sequence[Comparison]) -> tuple[Verdict, str
 
 def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
     """Return the training of each arm for images of this kind; what it is tuned by is left open."""
-    moved = FlipCrop(pad=side // 8, flip=plan.data != "digits")
+    moved = FlipCrop(pad=side // 16, flip=plan.data != "digits")
 
     def program(augment: tuple[Any, ...], lr: float = plan.lrs[0], smoothing: float = plan.smoothings[0]) -> Any:
         optimizer = hr.sym(functools.partial)(torch.optim.AdamW, lr=lr, weight_decay=0.05)
         return hr.sym(supervised)(
-            model=hr.sym(network)(channels, plan.width),
+            model=hr.sym(network)(channels, plan.width, side),
             data=hr.sym(images)(plan.data, plan.training, plan.validation),
             optimization=hr.sym(Optimization)(optimizer=optimizer, cpu=plan.cpu),
             loop=hr.sym(Loop)(steps=plan.steps, progress=False),
@@ -171,13 +171,16 @@ def images(name: str, training: int, validation: int) -> DataSet[Any, Any]:
     return dataclasses.replace(data, **parts)
 
 
-def network(channels: int, width: int, classes: int = 10) -> nn.Module:
-    """Return three convolutions with normalisation, the first and the last with stride 2, a mean, and a linear classifier."""
+def network(channels: int, width: int, side: int, classes: int = 10) -> nn.Module:
+    """Return three convolutions with normalisation, the first and the last with stride 2, means of 2 x 2, and a linear classifier.
+
+    It has enough weights to learn a few thousand images by heart: else there would be no use for augmentation.
+    """
     layers: list[nn.Module] = []
     for filters, stride in ((width, 2), (2 * width, 1), (4 * width, 2)):
         layers += [nn.Conv2d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm2d(filters), nn.ReLU()]
         channels = filters
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(channels * (side // 8) ** 2, classes))
 
 
 IDEA = Idea(
