@@ -70,6 +70,8 @@ def test_trainings_that_diverge_are_passed_over() -> None:
     found = tuned(program(hr.one_of(1e38, 0.01)))
     assert found.program.optimization.optimizer.lr == 0.01
     assert len(found.settings["tried_validation_accuracy"]) == 1
+    with pytest.raises(ValueError, match="got none of 2 whose loss stayed finite"):
+        tuned(program(hr.one_of(1e37, 1e38)))
 
 
 def test_a_searched_arm_gets_as_many_trainings_as_the_others() -> None:

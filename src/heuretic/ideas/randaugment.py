@@ -128,7 +128,7 @@ def judge(scale: Scale, comparisons: Sequence[Comparison]) -> tuple[Verdict, str
 
 def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
     """Return the training of each arm for images of this kind; what it is tuned by is left open."""
-    moved = FlipCrop(pad=side // 16, flip=plan.data != "digits")
+    moved = FlipCrop(pad=max(1, side // 16), flip=plan.data != "digits")
 
     def program(augment: tuple[Any, ...], lr: float = plan.lrs[0], smoothing: float = plan.smoothings[0]) -> Any:
         optimizer = hr.sym(functools.partial)(torch.optim.AdamW, lr=lr, weight_decay=0.05)

@@ -44,6 +44,8 @@ def tuned(
 
     The lowest, if "loss" is in the name. All candidates are tried, or `trainings` that `algorithm` proposes; of one alone
     there is nothing to try. Trainings that diverge are passed over.
+
+    Raises: ValueError if all diverge.
     """
     sign = -1 if "loss" in by else 1
     space = Space(program)
@@ -69,6 +71,10 @@ def tuned(
             shown = ", ".join(f"{path} {value}" for path, value in space.chosen(genome).items())
             with suppress(Diverged):
                 trial(space.decode(genome), shown)
+    if not tried:
+        raise ValueError(
+            f"candidates must be trainable, got none of {trainings or int(space.size)} whose loss stayed finite"
+        )
     best = max(tried, key=lambda shown: sign * tried[shown])
     return Tuned(candidates[best], {"chosen": best, f"tried_{by}": tried, "program": repr(candidates[best])})
 
