@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import heuretic as hr
@@ -19,7 +21,7 @@ from heuretic.ideas.result import Arm, compare
 from heuretic.nn import StochasticDepth
 from heuretic.nn.convolution import Residual
 from heuretic.nn.residual_paths import DropPaths
-from heuretic.train import Loop, Optimization, Run, Trained, progressive, staged
+from heuretic.train import Constant, Loop, Optimization, Order, Run, Trained, progressive, staged
 from heuretic.train.recipes.progressive import Resized
 
 
@@ -149,6 +151,32 @@ def test_one_stage_at_full_size_is_supervised_training(data: DataSet[Any, Any]) 
     plain = hr.train.supervised(made(), data, optimization=optimization, loop=Loop(steps=5, progress=False), batch=16)
     staged_run = trained(data, steps=5, stages=1, magnitudes=None)
     assert staged_run.metrics == plain.metrics
+
+
+def test_the_same_weights_go_through_all_stages_as_in_a_loop_by_hand(data: DataSet[Any, Any]) -> None:
+    def model() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+
+    sgd = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+    ours = progressive(
+        model(), data, optimization=Optimization(sgd, Constant(), cpu=True), loop=Loop(steps=6, progress=False), batch=16,
+        stages=3, sizes=(4, 8), magnitudes=None, seed=5,
+    ).model  # fmt: skip
+    theirs, order = model(), Order(len(data.train), 16, seed=5)
+    optimizer = sgd(theirs.parameters())
+    pixels = torch.from_numpy(np.asarray(data.train.inputs)).permute(0, 3, 1, 2).float()
+    mean, std = pixels.mean() / 255, pixels.std(correction=0) / 255
+    for step, size in enumerate((4, 4, 6, 6, 8, 8)):
+        rows = torch.from_numpy(order(step))
+        x = F.interpolate(pixels[rows], size=size, mode="bilinear", antialias=True).round()
+        loss = F.cross_entropy(theirs((x / 255 - mean) / std), torch.from_numpy(data.train.labels)[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for mine, hand in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, hand, rtol=1e-4, atol=1e-5)
 
 
 def test_resizing_is_the_mean_of_pixels_where_it_halves() -> None:
