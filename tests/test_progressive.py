@@ -16,8 +16,8 @@ from torch import nn
 
 import heuretic as hr
 from heuretic.data import DataSet, MixUp, RandAugment, load
-from heuretic.ideas.efficientnetv2 import FIXED, PROGRESSIVE, TIMES, costs, judge, reproduce
-from heuretic.ideas.result import Arm, compare
+from heuretic.ideas.efficientnetv2 import CLAIM, FIXED, PROGRESSIVE, RULE, TIMES, costs, judge, reproduce
+from heuretic.ideas.result import Arm, compare, read
 from heuretic.nn import StochasticDepth
 from heuretic.nn.convolution import Residual
 from heuretic.nn.residual_paths import DropPaths
@@ -302,6 +302,12 @@ def test_the_verdict_follows_the_rule(
     comparisons = [compare(arms, metric, PROGRESSIVE, FIXED) for metric in (*TIMES, "test_accuracy")]
     assert judge("small", arms, comparisons)[0] == verdict
     assert judge("smoke", arms, comparisons)[0] == "not testable at this scale"
+
+
+def test_the_committed_verdict_follows_from_its_numbers() -> None:
+    result = read(Path(__file__).parents[1] / "results" / "efficientnetv2" / "small.json")
+    assert judge(result.scale, result.arms, result.comparisons) == (result.verdict, result.reason)
+    assert (result.claim, result.rule) == (CLAIM, RULE)
 
 
 def test_the_check_of_the_claim_repeats_bit_for_bit() -> None:
