@@ -32,13 +32,14 @@ def run_page(page: str, count: int, folder: Path) -> str:
 
 
 def test_the_readme_runs_and_shows_what_it_says(tmp_path: Path) -> None:
-    printed = run_page("README.md", 5, tmp_path)
+    printed = run_page("README.md", 6, tmp_path)
     assert "SiLU()" in printed
     assert "ReLU()" not in printed
     assert "-> SquaredReLU" in printed
     assert "(CondConv(experts=4), AdvProp(), StochasticDepths())" in printed
     assert "~ [0].depth: 2 -> 4" in printed
     assert "2 True" in printed
+    assert re.search(r"'validation_accuracy': 0\.\d", printed)
     assert re.search(r"[1-9]\d* on the front; [1-9]\d* equivalents not paid for", printed)
     assert (tmp_path / "report.html").stat().st_size > 1e6
     assert (tmp_path / "study.db").exists()
@@ -165,3 +166,17 @@ def test_the_digits_example_finds_something_and_touches_the_test_part_at_the_end
     assert found["winner"] > 0.5
     assert "trials 4/4" in done.stderr
     assert (tmp_path / "r.html").exists()
+
+
+def test_the_page_on_training_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/training.md", 3, tmp_path)
+    assert re.search(r"'validation_accuracy': 0\.[89]", printed)
+    assert "\nTrue\n" in printed
+    assert "heuretic.train.optimizers.lion" in printed or "Lion" in printed
+    assert "100 all steps done" in printed
+
+
+def test_the_page_on_data_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/data.md", 2, tmp_path)
+    assert "(100, 8, 8, 1) uint8" in printed
+    assert "torch.Size([16, 1, 8, 8]) torch.uint8" in printed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
+from heuretic.data import operations
 from heuretic.data.operations import MORE_OPERATIONS, OPERATIONS, argument, operate, operate_pil
 from heuretic.data.published_policies import CIFAR10, IMAGENET, SVHN
 from heuretic.symbolic import Symbolic, field
@@ -20,8 +21,8 @@ from heuretic.symbolic import Symbolic, field
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Bytes of an image from which a CPU is faster if it works on one image at a time.
-_LARGE = 2**15
+#: Bytes of an image from which a CPU is faster if it works on one image at a time: all that is in between stays in its cache.
+_LARGE = 2**14
 #: A decision: an operation and its argument.
 Change = tuple[str, float]
 
@@ -83,7 +84,7 @@ class Policy(Symbolic):
 
     Any part can be left open, to be searched for as in AutoAugment:
 
-        step = Step(hr.one_of(OPERATIONS), hr.one_of([0.2, 0.4, 0.6, 0.8]), hr.one_of(range(10)))
+        step = Step(hr.one_of(*OPERATIONS), hr.one_of(0.2, 0.4, 0.6, 0.8), hr.one_of(*range(10)))
     """
 
     sub_policies: tuple[tuple[Step, ...], ...] = field(doc="the steps of each")
@@ -172,7 +173,9 @@ class Cutout(Symbolic):
         n, _, height, width = images.shape
         tops = (torch.randint(height, (n,), generator=generator) - self.size // 2).tolist()
         lefts = (torch.randint(width, (n,), generator=generator) - self.size // 2).tolist()
-        target = _array(blanked)
+        target: Any = (
+            blanked.numpy() if operations.on_cpu(images) else blanked
+        )  # indexing arrays takes a fifth of the time
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
             target[i, :, max(0, top) : top + self.size, max(0, left) : left + self.size] = self.fill
         return blanked
@@ -190,16 +193,21 @@ class FlipCrop(Symbolic):
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         images = checked(images)
         n, _, height, width = images.shape
-        mirrored = torch.randint(2, (n,), generator=generator).tolist()
-        shifts = torch.randint(2 * self.pad + 1, (2, n), generator=generator).tolist()
+        mirrored = torch.randint(2, (n,), generator=generator) * int(self.flip)
+        shifts = torch.randint(2 * self.pad + 1, (2, n), generator=generator)
         padded = torch.nn.functional.pad(images, (self.pad,) * 4)
+        if not operations.on_cpu(images):
+            rows = (shifts[0, :, None] + torch.arange(height))[:, None, :, None]
+            along = torch.arange(width).expand(n, width)
+            columns = shifts[1, :, None] + torch.where(mirrored[:, None] > 0, along.flip(1), along)
+            each, channels = torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[:, None, None]
+            places = (each, channels, rows, columns[:, None, None])
+            return padded[tuple(part.to(images.device) for part in places)]
         cut = torch.empty_like(images)
-        source, target = (_array(part) for part in (padded, cut))
-        for i, (flip, top, left) in enumerate(zip(mirrored, *shifts, strict=True)):
+        source, target = padded.numpy(), cut.numpy()
+        for i, (flip, top, left) in enumerate(zip(mirrored.tolist(), *shifts.tolist(), strict=True)):
             part = source[i, :, top : top + height, left : left + width]
-            if self.flip and flip:
-                part = part.flip(-1) if isinstance(part, Tensor) else part[..., ::-1]
-            target[i] = part
+            target[i] = part[..., ::-1] if flip else part
         return cut
 
 
@@ -224,27 +232,23 @@ def checked(images: Tensor) -> Tensor:
 
 def change(images: Tensor, layers: Sequence[Sequence[Change]]) -> Tensor:
     """Return the images after the changes of each layer in turn, of which it has one for each image."""
-    images = checked(images)
-    if images.device.type == "cpu" and images[:1].numel() > _LARGE:  # one by one, so that an image stays in the cache
-        changed = torch.empty_like(images)
-        for i in sorted(range(len(images)), key=lambda i: [layer[i] for layer in layers]):
-            image = images[i : i + 1]
-            for layer in layers:
-                image = operate(layer[i][0], image, layer[i][1])
-            changed[i] = image[0]
-        return changed
-    changed = images.clone()
+    source = checked(images)
+    if not layers:
+        return source.clone()
+    changed = torch.empty_like(source)
+    together = not operations.on_cpu(source) or source[:1].numel() < _LARGE
     for layer in layers:
         groups: dict[Change, list[int]] = {}
         for i, decision in enumerate(layer):
             groups.setdefault(decision, []).append(i)
         for (operation, value), members in groups.items():
-            if operation != "identity":
-                rows = torch.tensor(members, device=images.device)
-                changed.index_copy_(0, rows, operate(operation, changed.index_select(0, rows), value))
+            if operation == "identity" and source is changed:
+                continue
+            if together:
+                rows = torch.tensor(members, device=source.device)
+                changed.index_copy_(0, rows, operate(operation, source.index_select(0, rows), value))
+            else:
+                for i in members:
+                    changed[i] = operate(operation, source[i : i + 1], value)[0]
+        source = changed
     return changed
-
-
-def _array(images: Tensor) -> Any:
-    """Return images on a CPU as an array: indexing it takes a fifth of the time."""
-    return images.numpy() if images.device.type == "cpu" else images

@@ -111,11 +111,12 @@ def _defocus_blur(image: Array, constant: tuple[float, float], rng: Generator) -
     reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
     places = np.arange(-reach, reach + 1)
     disk = (places[:, None] ** 2 + places**2 <= radius**2).astype(float)
+    disk /= disk.sum()
     weights = np.exp(-(np.arange(-taps, taps + 1) ** 2) / (2 * smoothing**2))
     for axis in (0, 1):
         disk = correlate1d(disk, weights / weights.sum(), axis=axis, mode="mirror")
     rim = reach - min(reach, int(radius) + taps)  # only zeros are further out
-    disk = disk[rim : len(disk) - rim, rim : len(disk) - rim] / disk.sum()
+    disk = disk[rim : len(disk) - rim, rim : len(disk) - rim]
     return correlate(image, disk[..., None], mode="mirror")
 
 
@@ -160,7 +161,7 @@ def _zoomed(image: Array, factor: float) -> Array:
     sizes = image.shape[:2]
     parts = [math.ceil(size / factor) for size in sizes]
     cut = [slice((size - part) // 2, (size - part) // 2 + part) for size, part in zip(sizes, parts, strict=True)]
-    large = zoom(image[cut[0], cut[1]], (factor, factor, 1), order=1)
+    large: Any = zoom(image[cut[0], cut[1]], (factor, factor, 1), order=1)
     trims = [(got - size) // 2 for got, size in zip(large.shape, sizes, strict=False)]
     return large[trims[0] : trims[0] + sizes[0], trims[1] : trims[1] + sizes[1]]
 
@@ -170,7 +171,8 @@ def _zoom_blur(image: Array, constant: tuple[float, float], rng: Generator) -> A
     total = image.copy()
     for factor in factors:
         total += _zoomed(image, factor)
-    return total / (len(factors) + 1)
+    total /= len(factors) + 1
+    return total
 
 
 # -- weather ----------------------------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ def _brightness(image: Array, amount: float, rng: Generator) -> Array:
     """Raise the value of HSV, which scales all channels alike."""
     value = image.max(2, keepdims=True)
     raised = (value + amount).clip(0, 1)
-    return np.where(value > 0, image * (raised / np.where(value > 0, value, 1)), raised)
+    return np.where(value > 0, image / np.where(value > 0, value, 1) * raised, raised)
 
 
 # -- digital ----------------------------------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ def _elastic_transform(image: Array, constant: tuple[float, float, float], rng: 
 
     height, width, channels = image.shape
     strength, deviation, reach = (share * min(height, width) for share in constant)
-    centre, square = np.array([height, width]) // 2, min(height, width) // 3
+    centre, square = np.array([width, height]) // 2, min(height, width) // 3  # of x and y
     corners = centre + square * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = corners + rng.uniform(-reach, reach, corners.shape)
     back = np.linalg.solve(np.c_[moved, np.ones(3)], corners)  # for each point of the result, where it comes from
@@ -245,7 +247,7 @@ def _elastic_transform(image: Array, constant: tuple[float, float, float], rng: 
         return np.stack([map_coordinates(source[..., c], places, order=1, mode=mode) for c in range(channels)], 2)
 
     y, x = np.mgrid[:height, :width].astype(float)
-    turned = sampled(image, np.einsum("yxk,kn->nyx", np.stack([y, x, np.ones_like(y)], 2), back), "mirror")
+    turned = sampled(image, (np.stack([x, y, np.ones_like(x)], 2) @ back).transpose(2, 0, 1)[::-1], "mirror")
     shifts = [
         gaussian_filter(rng.uniform(-1, 1, (height, width)), deviation, mode="reflect", truncate=3) * strength
         for _ in range(2)
