@@ -21,8 +21,8 @@ from heuretic.ideas.result import Arm, compare, read
 from heuretic.nn import StochasticDepth
 from heuretic.nn.convolution import Residual
 from heuretic.nn.residual_paths import DropPaths
-from heuretic.train import Constant, Loop, Optimization, Order, Run, Trained, progressive, staged
-from heuretic.train.recipes.progressive import Resized
+from heuretic.train import Constant, Loop, Optimization, Order, Run, Trained, progressive
+from heuretic.train.recipes.progressive import Resized, staged
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
 from heuretic.ideas.trainings import checked_seeds, one_thread, tuned
 from heuretic.nn import Block, FusedMBConv, MBConv, MobileNet, MultiplyAdds
-from heuretic.train import Classification, Cosine, Images, Loop, Optimization, Run, progressive, run, staged
+from heuretic.train import Classification, Cosine, Images, Loop, Optimization, Run, progressive, run
+from heuretic.train.recipes.progressive import staged
 
 CLAIM = "faster to equal accuracy"
 #: Test accuracy that progressive learning may lose at the end, and still count as equal.

@@ -1,6 +1,6 @@
 """Recipes: ways to train a classifier, each a plain function on top of `heuretic.train.Loop`."""
 
-from heuretic.train.recipes.progressive import progressive, staged
+from heuretic.train.recipes.progressive import progressive
 from heuretic.train.recipes.supervised import supervised
 
-__all__ = ["progressive", "staged", "supervised"]
+__all__ = ["progressive", "supervised"]
