@@ -9,11 +9,13 @@ from itertools import count
 from typing import Any
 
 import torch
+from torch import nn
 
 from heuretic.ideas.idea import Scale
 from heuretic.ideas.result import Arm, Comparison, Verdict, estimate
 from heuretic.search import Algorithm, Space
 from heuretic.study import discover
+from heuretic.symbolic import sym
 from heuretic.train import Diverged, Trained, run
 
 TUNING_SEED = 1000
@@ -161,3 +163,18 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def plain_network(channels: int, width: int, classes: int = 10) -> Any:
+    """Return the program of four 3 x 3 convolutions, each with batch normalisation and ReLU, that halve the side three times."""
+    layers = []
+    for inputs, outputs, stride in (
+        (channels, width, 2), (width, 2 * width, 2), (2 * width, 2 * width, 1), (2 * width, 4 * width, 2)
+    ):  # fmt: skip
+        layers += [
+            sym(nn.Conv2d)(inputs, outputs, 3, stride, 1, bias=False),
+            sym(nn.BatchNorm2d)(outputs),
+            sym(nn.ReLU)(),
+        ]
+    head = (sym(nn.AdaptiveAvgPool2d)(1), sym(nn.Flatten)(), sym(nn.Linear)(4 * width, classes))
+    return sym(nn.Sequential)(*layers, *head)

@@ -3,4 +3,11 @@
 from heuretic.train.recipes.progressive import progressive
 from heuretic.train.recipes.supervised import supervised
 
-__all__ = ["progressive", "supervised"]
+__all__ = [
+    "progressive",
+    "supervised",
+]
+from heuretic.train.recipes.adversarial import FreeReplays, adversarial
+from heuretic.train.recipes.advprop import advprop
+
+__all__ = ["FreeReplays", "adversarial", "advprop", "supervised"]
