@@ -1,10 +1,13 @@
-"""Data sets as numpy arrays: those that packages bring, and those in the folder that `$HEURETIC_DATA` names."""
+"""Data sets as numpy arrays and sequences: from a folder of yours, a cache, or where they are published."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from heuretic.data.dataset import DataSet, Split
 from heuretic.data.images import Images, digits, fashion_mnist
+from heuretic.data.loading import load
 from heuretic.data.local import data_file
+from heuretic.data.packed import Texts, Waveforms
 
 if TYPE_CHECKING:
     from heuretic.data.augment import FlipCrop, RandAugment
@@ -15,7 +18,9 @@ _LATER = {
     "RandAugment": "augment",
 }
 
-__all__ = ["FlipCrop", "Images", "RandAugment", "data_file", "digits", "fashion_mnist"]
+__all__ = [
+    "DataSet", "FlipCrop", "Images", "RandAugment", "Split", "Texts", "Waveforms", "data_file", "digits", "fashion_mnist", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,152 @@
+"""Where the files of data sets are: `$HEURETIC_DATA`, then the cache, then the place that published them.
+
+The cache is the folder that `$HEURETIC_CACHE` names, otherwise the user's folder for caches. It holds
+
+- `files/`, what was downloaded, each file checked against the sha256 that is written in this package before it gets its name;
+- `checksums/`, the sha256 of files together with their size and times, so that a file that has not changed since is not
+  read again to be sure;
+- `unpacked/`, arrays (see `heuretic.data.unpacked`).
+
+All of it can be deleted at any time. With `HEURETIC_OFFLINE=1` nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a data set.
+
+    Attributes:
+        place: Its path in `$HEURETIC_DATA` and in the cache's `files`, with "/". urls: Where it is published, tried in order;
+            none if nobody publishes it in this form. sha256: In hexadecimal digits; needed for a download.
+    """
+
+    place: str
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Files that are all there, in the order asked for, and the checksum of them together."""
+
+    paths: tuple[Path, ...]
+    checksum: str
+
+
+def find(name: str, sources: Sequence[Sequence[File]]) -> tuple[int, Found]:
+    """Return the first of several forms of a data set that is there, and which it is; download one if none is.
+
+    Args:
+        name: Of the data set, for messages. sources: The files of each form, best first.
+    Raises: FileNotFoundError if none is there and none can be had, saying which file to put where; ValueError if what was
+        downloaded is not what was published.
+    """
+    folders = [Path(folder) for folder in [os.environ.get("HEURETIC_DATA", "")] if folder]
+    cache = cache_folder()
+    if cache is not None:
+        folders.append(cache / "files")
+    for folder in folders:
+        for number, files in enumerate(sources):
+            paths = tuple(folder / file.place for file in files)
+            if all(path.is_file() for path in paths):
+                return number, Found(paths, _together(files, [sha256(path) for path in paths]))
+    for number, files in enumerate(sources):
+        if all(file.urls for file in files):
+            return number, _downloaded(name, files)
+    raise FileNotFoundError(_missing(name, sources[0]))
+
+
+def _missing(name: str, files: Sequence[File]) -> str:
+    folder = os.environ.get("HEURETIC_DATA", "")
+    places = " and ".join(file.place for file in files)
+    return f"HEURETIC_DATA must name a folder with {places} for {name}, got {folder!r}"
+
+
+def _downloaded(name: str, files: Sequence[File]) -> Found:
+    cache = cache_folder()
+    if os.environ.get("HEURETIC_OFFLINE", "") not in ("", "0"):
+        raise FileNotFoundError(f"{_missing(name, files)}. Try HEURETIC_OFFLINE=0, which lets it be downloaded")
+    if cache is None:
+        raise FileNotFoundError(
+            f"{_missing(name, files)}. Try pip install 'heuretic[data]', with which it is downloaded"
+        )
+    from heuretic.data.download import download
+
+    try:
+        paths = tuple(download(file, cache / "files") for file in files)
+    except OSError as error:
+        raise FileNotFoundError(f"{_missing(name, files)}, and it cannot be downloaded: {error}") from error
+    for file, path in zip(files, paths, strict=True):
+        _remember(path, file.sha256)
+    return Found(paths, _together(files, [file.sha256 for file in files]))
+
+
+def _together(files: Sequence[File], checksums: Sequence[str]) -> str:
+    if len(files) == 1:
+        return checksums[0]
+    lines = [f"{checksum}  {file.place}\n" for checksum, file in zip(checksums, files, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of the cache, which need not exist, or None if neither `$HEURETIC_CACHE` nor platformdirs names one."""
+    if folder := os.environ.get("HEURETIC_CACHE", ""):
+        return Path(folder)
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return None
+    return user_cache_path("heuretic", appauthor=False)
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal digits, read anew only if its size or times changed since the last call."""
+    known = _note(path)
+    before = _fingerprint(path)
+    if known is not None:
+        try:
+            noted = json.loads(known.read_text())
+            if noted["file"] == before:
+                return str(noted["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # no note, or not a whole one
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    if _fingerprint(path) == before:
+        _remember(path, checksum)
+    return checksum
+
+
+def _remember(path: Path, checksum: str) -> None:
+    # A file changed twice within the clock's grain would keep its times. One that is seconds old is therefore not noted.
+    known, fingerprint = _note(path), _fingerprint(path)
+    if known is None or time.time_ns() - max(fingerprint[1:]) < 2e9:
+        return
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=known.parent, delete=False) as new:
+            json.dump({"path": str(path), "file": fingerprint, "sha256": checksum}, new)
+        os.replace(new.name, known)
+    except OSError:
+        pass  # a read-only or full cache: the file is read again next time
+
+
+def _fingerprint(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _note(path: Path) -> Path | None:
+    cache = cache_folder()
+    return cache and cache / "checksums" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
