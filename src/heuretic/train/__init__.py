@@ -6,12 +6,12 @@ from heuretic.train.factorized_space import factorized_space
 from heuretic.train.loop import Diverged, Loop, Run
 from heuretic.train.optimization import Optimization, Training
 from heuretic.train.optimizers import Lion
-from heuretic.train.recipes import supervised
+from heuretic.train.recipes import meta_pseudo_labels, noisy_student, supervised, uda
 from heuretic.train.schedules import Constant, Cosine, Decay
 from heuretic.train.training_program import Trained, evaluate, run
 
 __all__ = [
     "Batches", "Classification", "Constant", "Cosine", "Decay", "Diverged", "Images", "Inputs", "Lion", "Loop", "Optimization", "Order",
-    "Run", "Trained", "Training", "cross_entropy", "evaluate", "factorized_space", "measured", "predictions", "run", "supervised",
-    "together",
+    "Run", "Trained", "Training", "cross_entropy", "evaluate", "factorized_space", "measured", "meta_pseudo_labels", "noisy_student", "predictions",
+    "run", "supervised", "together", "uda",
 ]  # fmt: skip

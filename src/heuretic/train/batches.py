@@ -142,6 +142,29 @@ class Batches:
         return (x, y) if self.mix is None else self.mix(x, F.one_hot(y, self.classes).float(), draw)
 
 
+class Views:
+    """Several forms of the same rows, without labels: `views(step)` has one batch of inputs for each form.
+
+    Args:
+        split: What to take them from. size: Rows of a batch. inputs: Makes what the model is given.
+        forms: Augmentations of each form, such as `((flip,), (flip, RandAugment()))`. seed: Of the order and of what they draw.
+    """
+
+    def __init__(
+        self, split: Split, size: int, inputs: Inputs, device: torch.device, *, seed: int,
+        forms: Sequence[Sequence[Callable[..., Any]]],
+    ) -> None:  # fmt: skip
+        self.split, self.inputs, self.device, self.seed = split, inputs, device, seed
+        self.forms, self.order = tuple(map(tuple, forms)), Order(len(split), size, seed)
+
+    def __call__(self, step: int) -> tuple[Tensor, ...]:
+        raw, process = self.split[self.order(step)].inputs, PartialState().process_index
+        return tuple(
+            self.inputs(raw, form, generator(self.seed, "augment", step, process, number), self.device)
+            for number, form in enumerate(self.forms)
+        )
+
+
 def together(*sources: Callable[[int], Any]) -> Callable[[int], tuple[Any, ...]]:
     """Return a function of the step that gives a batch of each source, such as labelled and unlabelled ones."""
     return lambda step: tuple(source(step) for source in sources)

@@ -1,5 +1,8 @@
 """Recipes: ways to train a classifier, each a plain function on top of `heuretic.train.Loop`."""
 
+from heuretic.train.recipes.meta_pseudo_labels import meta_pseudo_labels
+from heuretic.train.recipes.noisy_student import noisy_student
 from heuretic.train.recipes.supervised import supervised
+from heuretic.train.recipes.uda import uda
 
-__all__ = ["supervised"]
+__all__ = ["meta_pseudo_labels", "noisy_student", "supervised", "uda"]
