@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import random
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -59,6 +60,26 @@ def test_a_model_comes_back_with_its_program_and_weights(
     assert load(str(path)).state_dict().keys() == model.state_dict().keys()
 
 
+def test_calls_of_architectures_are_saved_as_what_they_describe(tmp_path: Path) -> None:
+    call = hr.sym(hr.nn.resnet18)(3, small_images=True)
+    table = hr.nn.resnet18.program(3, small_images=True)
+    for program, spelled in (
+        (call, table),
+        (hr.apply(call, "advprop"), hr.apply(table, "advprop")),
+        (
+            hr.sym(nn.Sequential)(hr.sym(hr.nn.mobilenet_v2)(5), hr.sym(nn.ReLU)()),
+            hr.sym(nn.Sequential)(hr.nn.mobilenet_v2.program(5), hr.sym(nn.ReLU)()),
+        ),
+    ):
+        model = settled(hr.build(program))
+        again = load(save(model, tmp_path / "model.safetensors"))
+        assert hr.program_of(again) == spelled
+        assert torch.equal(output(again.eval()), output(model))
+    model.eval()[1] = nn.GELU()
+    with pytest.raises(ValueError, match=r"must be as its program says, got a difference: ~ \[1\]: ReLU"):
+        save(model, tmp_path / "model.safetensors")
+
+
 def test_models_of_others_come_back_if_their_package_is_trusted(tmp_path: Path) -> None:
     model = hr.build(hr.apply(hr.sym(PlainResNet)(classes=4), "advprop"))
     path = save(model, tmp_path / "model.safetensors")
@@ -86,12 +107,14 @@ def test_a_model_that_was_edited_by_hand_is_not_saved_as_what_it_is_not(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_strangers_files_run_nothing(tmp_path: Path) -> None:
-    def stored(program: str) -> Path:
-        path = tmp_path / "stranger.safetensors"
-        save_file({"x": torch.zeros(1)}, path, {"heuretic.program": '{"heuretic": 1, "program": ' + program + "}"})
-        return path
+def stored(program: str, folder: Path) -> Path:
+    """Write a program as JSON into a file as `save` does."""
+    path = folder / "stranger.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"heuretic.program": '{"heuretic": 1, "program": ' + program + "}"})
+    return path
 
+
+def test_strangers_files_run_nothing(tmp_path: Path) -> None:
     for program in (
         '{"$call": "os:system", "command": "touch touched"}',
         '{"$call": "torch:load", "f": "x.pt"}',
@@ -100,10 +123,44 @@ def test_strangers_files_run_nothing(tmp_path: Path) -> None:
         '{"$call": "torch.nn.modules.container:Sequential", "$args": [{"$call": "heuretic.nn.efficientnet:efficientnet_b0"}]}',
         '{"$type": "heuretic.symbolic.patches:Patched", "program": {"$call": "torch.nn.modules.linear:Linear", "in_features": 1, '
         '"out_features": 1}, "patches": ["os:Patch"]}',
+        '{"$call": "torch.nn.modules.sparse:Embedding.from_pretrained", "embeddings": 1}',
+        layer('{"$ref": "heuretic.nn.key_maps:names"}'),
+        layer('{"$ref": "torch.nn.utils.clip_grad:clip_grad_norm_"}'),
+        layer('{"$ref": "heuretic.nn.inverted_residual:MBConv"}'),
+        layer('{"$call": "torch.nn.functional:relu", "input": 1}'),
         "[1, 2",
     ):
         with pytest.raises(LoadError):
-            load(stored(program))
+            load(stored(program, tmp_path))
+
+
+def layer(activation: str) -> str:
+    return (
+        '{"$call": "torch.nn.modules.transformer:TransformerEncoderLayer", "d_model": 4, "nhead": 2, "activation": '
+        + activation
+        + "}"
+    )
+
+
+def test_activations_and_what_is_trusted_may_be_named(tmp_path: Path) -> None:
+    for activation, found in (
+        ("torch.nn.functional:relu", nn.functional.relu),
+        ("heuretic.nn.activations:squared_relu", hr.nn.squared_relu),
+        ("torch.nn.modules.activation:GELU", nn.GELU),
+    ):
+        program = stored(layer('{"$ref": "' + activation + '"}'), tmp_path)
+        assert program_in(program).activation is found
+    names_it = stored(layer('{"$ref": "heuretic.nn.key_maps:names"}'), tmp_path)
+    with pytest.raises(
+        LoadError, match=r"got heuretic\.nn\.key_maps:names at activation\. .* trust=\('heuretic\.nn\.key"
+    ):
+        program_in(names_it)
+    assert program_in(names_it, trust=("heuretic.nn",)).activation is key_maps.names
+    drawn = '{"$call": "torch.nn.modules.dropout:Dropout", "p": {"$call": "random:random"}}'
+    assert random.random.__module__ is None
+    with pytest.raises(LoadError, match="'random:random' is outside the trusted packages"):
+        program_in(stored(drawn, tmp_path))
+    assert 0 <= hr.build(program_in(stored(drawn, tmp_path), trust=("random",))).p < 1
 
 
 def test_files_that_are_none_or_have_no_program_are_refused(tmp_path: Path) -> None:

@@ -432,6 +432,9 @@ def test_describe_finds_models_of_every_kind(folder: Path) -> None:
     assert "ResNet" in shown("heuretic.nn:resnet18", "--depth", "0", "--input", "1,3,64,64")
     (folder / "saved.json").write_text(hr.dumps(hr.nn.resnet18.program(10)))
     assert json.loads(shown("saved.json", "--input", "2,3,64,64", "--json"))["modules"][0]["output"] == [2, 10]
+    patched = hr.apply(hr.sym(hr.nn.resnet18)(10), "advprop")  # a call of an architecture, which is a function
+    (folder / "saved.json").write_text(hr.dumps(patched))
+    assert "AuxiliaryBatchNorm" in shown("saved.json", "--input", "2,3,64,64", "--depth", "3")
 
 
 @pytest.mark.parametrize(
@@ -464,6 +467,7 @@ def test_nothing_that_a_saved_program_names_is_run_unless_it_is_a_layer(folder: 
         "harm:x",
         "heuretic.nn.costs:build",
         "torch.nn.modules.module:warnings.warn",
+        "torch.nn.utils.clip_grad:clip_grad_norm_",
     ):
         program = {"heuretic": 1, "program": {"$call": target, "args": ["harm.py"]}}
         (folder / "harm.json").write_text(json.dumps(program))

@@ -29,9 +29,10 @@ from heuretic.nn import (
     conditional_convolution,
     parameter_count,
 )
+from heuretic.nn.architecture import architectures
 from heuretic.nn.published import PUBLISHED
 
-ARCHITECTURES = [name for name in hr.nn.__all__ if name.islower() and hasattr(getattr(hr.nn, name), "program")]
+ARCHITECTURES = list(architectures())
 
 
 def small_mobile_net(**changes: Any) -> MobileNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import itertools
 import operator
@@ -114,6 +115,56 @@ def test_a_patch_on_a_program_that_would_change_nothing_when_built_is_refused_at
     with pytest.raises(PatchError, match="smooth-adversarial-training changed nothing"):
         hr.apply(small_mobile_net(), "smooth-adversarial-training")
     assert hr.apply(small_mobile_net(), "smooth-adversarial-training", allow_empty=True) == small_mobile_net()
+
+
+class Measured(nn.Module):
+    """Can only be built with weights: it looks at their values."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        if width % 2:
+            raise ValueError(f"width must be even, got {width}")
+        self.norm = nn.BatchNorm2d(width)
+        self.mean = self.norm.weight.mean().item()
+
+
+def test_a_patch_on_a_program_that_cannot_be_built_says_so() -> None:
+    with pytest.raises(PatchError, match=r"advprop changed nothing .*: ValueError: width must be even, got 3"):
+        hr.apply(hr.sym(Measured)(3), "advprop")
+    program = hr.sym(Measured)(4)
+    with pytest.raises(PatchError, match=r"advprop changed nothing in the nodes of Measured, .*RuntimeError") as caught:
+        hr.apply(program, "advprop")
+    assert "try hr.symbolic.Patched(program, (patch,))" in str(caught.value)
+    assert isinstance(hr.build(Patched(program, (AdvProp(),))).norm, AuxiliaryBatchNorm)
+    assert hr.apply(program, "advprop", allow_empty=True) == program
+    with pytest.raises(PatchError, match=r"advprop changed nothing in partial .* it looks for"):  # it makes no module
+        hr.apply(hr.sym(functools.partial)(len), "advprop")
+
+
+class SmallBiasesDropped(hr.Patch):
+    """Looks at values of weights, of which a draft of a model has none."""
+
+    limit: float = 1.0
+
+    @hr.rule
+    def linear(self, node: nn.Linear) -> Any:
+        is_small = isinstance(node, nn.Module) and node.bias.abs().max().item() < self.limit
+        return hr.replace(node, bias=None) if is_small else node
+
+
+def test_rules_that_need_weights_wait_for_them_and_mistakes_in_rules_do_not() -> None:
+    program = hr.sym(nn.Sequential)(hr.sym(nn.Linear)(4, 4))
+    patched = hr.apply(program, SmallBiasesDropped())
+    assert patched == Patched(program, (SmallBiasesDropped(),))
+    assert hr.build(patched)[0].bias is None
+
+    class Mistaken(hr.Patch):
+        @hr.rule
+        def linear(self, node: nn.Linear) -> Any:
+            return node if not isinstance(node, nn.Module) else hr.replace(node, width=3)
+
+    with pytest.raises(AttributeError, match="Linear has no attribute 'width'"):
+        hr.apply(program, Mistaken())
 
 
 def test_patches_of_programs_can_be_searched_over() -> None:
@@ -384,6 +435,32 @@ def test_a_path_that_returns_two_things_is_dropped_in_the_one_that_counts() -> N
     model = hr.apply(nn.Sequential(Two()), "stochastic-depth?rate=0.9999999").train()
     x = torch.randn(3, 5, 4)
     assert torch.equal(model(x), x)
+
+
+@pytest.mark.skipif(not TRANSFORMERS, reason="transformers is not installed")
+def test_a_path_that_returns_an_output_of_transformers_is_dropped_in_the_entry_that_counts() -> None:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    class Pooled(nn.Module):
+        def forward(self, x: Tensor) -> BaseModelOutputWithPooling:
+            return BaseModelOutputWithPooling(last_hidden_state=2 * x, pooler_output=x.mean(1))
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Pooled()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.inner(x)[0]
+
+    x = torch.randn(3, 5, 4)
+    model = hr.apply(Residual(), "stochastic-depth?rate=0.9999999").train()
+    assert torch.equal(model(x), x)
+    found = model.inner(x)
+    assert isinstance(found, BaseModelOutputWithPooling)
+    assert not found.last_hidden_state.any()
+    assert torch.equal(found.pooler_output, x.mean(1))
+    assert torch.equal(model.eval()(x), 3 * x)
 
 
 def test_stochastic_depth_applied_twice_has_the_second_rate() -> None:

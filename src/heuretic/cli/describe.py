@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +13,10 @@ import typer
 from rich.console import Console
 
 from heuretic.cli.files import UsageError, load_object
-from heuretic.symbolic import Call, LoadError, loads, open_choices, walk
-from heuretic.symbolic.names import is_reference, name_of
+from heuretic.symbolic import LoadError, loads, open_choices
+from heuretic.symbolic.names import owner_of
 from heuretic.symbolic.trees import brief_choice
-from heuretic.symbolic.values import Node, Open
-
-#: What a saved program may name to be described: building it calls what it names.
-TRUSTED = ("heuretic.nn", "torch.nn")
+from heuretic.symbolic.values import Node
 
 
 def describe(
@@ -96,16 +92,15 @@ def _found(model: str) -> Any:
         return program_in(model)
     if ":" in model:
         return _made(_loaded(model), model)
-    import heuretic.nn
+    from heuretic.nn.architecture import architectures
 
-    public = {name: getattr(heuretic.nn, name) for name in heuretic.nn.__all__}
-    names = [name for name, value in public.items() if hasattr(value, "program") and not isinstance(value, type)]
-    if model in names:
-        return public[model].program()
-    close = get_close_matches(model, names, 1)
+    known = architectures()
+    if model in known:
+        return known[model].program()
+    close = get_close_matches(model, known, 1)
     raise UsageError(
         f"MODEL must be an architecture of heuretic.nn, FILE.py:NAME, package.module:NAME or FILE.json, got {model!r}. "
-        + (f"Did you mean {close[0]!r}?" if close else f"Architectures: {', '.join(names)}")
+        + (f"Did you mean {close[0]!r}?" if close else f"Architectures: {', '.join(known)}")
     )
 
 
@@ -146,42 +141,22 @@ def _made(found: Any, model: str) -> Any:
 def _saved(path: Path) -> Any:
     """Read a saved program that can be built without trust in whoever wrote it.
 
-    Raises: UsageError if it names anything outside `TRUSTED`; LoadError if it cannot be read.
+    Raises: UsageError if it names what only its author can be trusted with; LoadError if it cannot be read.
     """
+    from heuretic.nn.architecture import architectures
+    from heuretic.nn.checkpoints import trusted_program
+
     if not path.is_file():
         raise UsageError(f"no file {path}")
     text = path.read_bytes()
-    program: Any = None
-    for resolved in (False, True):  # first without importing what it names; then for what the names stand for
-        try:
-            program = loads(text, trust=TRUSTED, resolve_names=resolved)
-            outside = sorted({name for name in _names(program) if not _is_trusted(name)})
-        except LoadError:
-            if not resolved:
-                raise
-            outside = ["something that belongs to another package"]
-        if outside:
-            raise UsageError(
-                f"{path} must name nothing outside {' and '.join(TRUSTED)} to be described here, got {', '.join(outside[:3])}. "
-                f"If you trust its author: heuretic.nn.description.describe(hr.loads(text, trust=(...)))"
-            )
-    return program
-
-
-def _names(program: Any) -> Iterator[str]:
-    for _, value in walk(program):
-        if isinstance(value, Call):
-            yield name_of(value.__target__)
-        elif isinstance(value, Node):
-            if not isinstance(value, Open):
-                yield name_of(type(value))
-        elif is_reference(value):
-            yield name_of(value)
-
-
-def _is_trusted(name: str) -> bool:
-    module = name.partition(":")[0]
-    return any(module == root or module.startswith(f"{root}.") for root in TRUSTED)
+    loads(text, resolve_names=False)  # a damaged file says so itself
+    try:
+        return trusted_program(text, path, trust={owner_of(each) for each in architectures().values()})
+    except LoadError as error:
+        raise UsageError(
+            f"{path} must name nothing outside heuretic.nn and torch.nn to be described here: {error}. "
+            f"In Python: hr.nn.describe(hr.loads(text, trust=(...)))"
+        ) from error
 
 
 def _unusable(model: str, error: Exception) -> UsageError:

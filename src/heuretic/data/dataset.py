@@ -44,7 +44,7 @@ class Split(Generic[Inputs, Labels]):
                 )
             rows = rows if rows.size else rows.astype(np.int64)
         labels: Any = self.labels
-        return Split(cast(Any, self.inputs)[rows], None if labels is None else labels[rows])
+        return Split(cast(Any, self.inputs)[rows], cast(Any, None if labels is None else labels[rows]))
 
     def __repr__(self) -> str:
         return f"Split({len(self):,} rows)"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,25 +52,33 @@ def find(name: str, sources: Sequence[Sequence[File]]) -> tuple[int, Found]:
     Raises: FileNotFoundError if none is there and none can be had, saying which file to put where; ValueError if what was
         downloaded is not what was published.
     """
-    folders = [Path(folder) for folder in [os.environ.get("HEURETIC_DATA", "")] if folder]
-    cache = cache_folder()
-    if cache is not None:
-        folders.append(cache / "files")
-    for folder in folders:
+    own, cache = os.environ.get("HEURETIC_DATA", ""), cache_folder()
+    if own:
         for number, files in enumerate(sources):
-            paths = tuple(folder / file.place for file in files)
-            if all(path.is_file() for path in paths):
-                return number, Found(paths, _together(files, [sha256(path) for path in paths]))
+            if found := _in(Path(own), files):
+                return number, found
+    if cache is not None:
+        for number, files in enumerate(sources):
+            found = _in(cache / "files", files)
+            if found and found.checksum == _together(files, [file.sha256 for file in files]):  # else damaged since
+                return number, found
     for number, files in enumerate(sources):
         if all(file.urls for file in files):
             return number, _downloaded(name, files)
     raise FileNotFoundError(_missing(name, sources[0]))
 
 
+def _in(folder: Path, files: Sequence[File]) -> Found | None:
+    paths = tuple(folder / file.place for file in files)
+    if not all(path.is_file() for path in paths):
+        return None
+    return Found(paths, _together(files, [sha256(path) for path in paths]))
+
+
 def _missing(name: str, files: Sequence[File]) -> str:
     folder = os.environ.get("HEURETIC_DATA", "")
     places = " and ".join(file.place for file in files)
-    return f"HEURETIC_DATA must name a folder with {places} for {name}, got {folder!r}"
+    return f"HEURETIC_DATA must name a folder with {places}, for {name}, got {folder!r}"
 
 
 def _downloaded(name: str, files: Sequence[File]) -> Found:
@@ -85,10 +93,8 @@ def _downloaded(name: str, files: Sequence[File]) -> Found:
 
     try:
         paths = tuple(download(file, cache / "files") for file in files)
-    except OSError as error:
+    except (OSError, ImportError) as error:
         raise FileNotFoundError(f"{_missing(name, files)}, and it cannot be downloaded: {error}") from error
-    for file, path in zip(files, paths, strict=True):
-        _remember(path, file.sha256)
     return Found(paths, _together(files, [file.sha256 for file in files]))
 
 
@@ -135,9 +141,9 @@ def _remember(path: Path, checksum: str) -> None:
         return
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=known.parent, delete=False) as new:
-            json.dump({"path": str(path), "file": fingerprint, "sha256": checksum}, new)
-        os.replace(new.name, known)
+        new = known.with_suffix(f".{secrets.token_hex(8)}")
+        new.write_text(json.dumps({"path": str(path), "file": fingerprint, "sha256": checksum}))
+        os.replace(new, known)
     except OSError:
         pass  # a read-only or full cache: the file is read again next time
 

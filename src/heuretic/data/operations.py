@@ -14,8 +14,8 @@ times faster than torch does (measured: 0.35 and 0.4 ns a byte, where torch's ga
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,8 @@ def operate(operation: str, images: Tensor, value: float) -> Tensor:
     Raises: KeyError for an unknown operation.
     """
     images = images.contiguous()
+    if operation.startswith("translate"):
+        return _translate(images, *_affine(operation, value, images.shape[-2], images.shape[-1])[2::3])
     if operation in SIGNED:
         return _warp(images, _affine(operation, value, images.shape[-2], images.shape[-1]))
     return _COLOUR[operation](images, value)
@@ -97,102 +99,116 @@ def operate_pil(operation: str, image: Image, value: float) -> Image:
         case "solarize":
             return ImageOps.solarize(image, int(value))
         case "solarize-add":
-            return image.point(_solarize_add_table(value).tolist() * len(image.getbands()))
+            return image.point(list(_solarize_add_table(value)) * len(image.getbands()))
         case "color" | "contrast" | "brightness" | "sharpness":
             return getattr(ImageEnhance, operation.capitalize())(image).enhance(value)
         case _:
             return getattr(ImageOps, operation)(image)
 
 
-# -- tables of 256 values ---------------------------------------------------------------------------------------------
+# -- tables of 256 values, made on the CPU ------------------------------------------------------------------------------
 
 
-def _look_up(images: Tensor, tables: Tensor) -> Tensor:
+def _look_up(images: Tensor, tables: Sequence[bytes]) -> Tensor:
     """Return the entries of tables at the values of pixels.
 
     Args:
         images: uint8, shape (images, channels, height, width).
-        tables: uint8, shape (256,), (images, 1, 256) or (images, channels, 256).
+        tables: One for all images, one for each, or one for each of their channels, in order.
     """
-    if images.device.type != "cpu":
-        rows = tables.expand(*images.shape[:2], 256)
-        return rows.gather(2, images.flatten(2).long()).view_as(images)
-    if tables.dim() == 1:
-        table = tables.numpy().tobytes()
-        return torch.frombuffer(bytearray(images.numpy().data).translate(table), dtype=torch.uint8).view_as(images)
-    planes = images.view(tables.shape[0] * tables.shape[1], -1).numpy()
-    flat = tables.view(-1, 256).numpy()
-    changed = b"".join([plane.tobytes().translate(table.tobytes()) for plane, table in zip(planes, flat, strict=True)])
-    return torch.frombuffer(bytearray(changed), dtype=torch.uint8).view_as(images)
-
-
-def _by_one_table(table: Callable[[float], NDArray[Any]], images: Tensor, value: float) -> Tensor:
-    return _look_up(images, torch.from_numpy(table(value).astype(np.uint8)).to(images.device))
+    parts = images.view(len(tables), -1)
+    if images.device.type == "cpu":
+        found = [bytearray(part.numpy().data).translate(table) for part, table in zip(parts, tables, strict=True)]
+        return torch.frombuffer(found[0] if len(found) == 1 else bytearray().join(found), dtype=torch.uint8).view_as(images)
+    rows = torch.frombuffer(bytearray().join(tables), dtype=torch.uint8).view(-1, 256).to(images.device)
+    return rows.gather(1, parts.long()).view_as(images)
 
 
 _VALUES = np.arange(256)
 
 
-def _solarize_table(threshold: float) -> NDArray[Any]:
-    return np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES)
+def _table(values: NDArray[Any]) -> bytes:
+    return values.clip(0, 255).astype(np.uint8).tobytes()
 
 
-def _solarize_add_table(addition: float) -> NDArray[Any]:
-    return np.where(_VALUES < 128, np.clip(_VALUES + int(addition), 0, 255), _VALUES)
+def _solarize_table(threshold: float) -> bytes:
+    return _table(np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES))
 
 
-def _brightness_table(factor: float) -> NDArray[Any]:
-    return np.clip(_VALUES.astype(np.float32) * np.float32(factor), 0, 255)
+def _solarize_add_table(addition: float) -> bytes:
+    return _table(np.where(_VALUES < 128, _VALUES + int(addition), _VALUES))
+
+
+@lru_cache(maxsize=1024)
+def _contrast_table(mean: int, factor: float) -> bytes:
+    """Blend with one value; in float32, as Pillow does."""
+    start = np.float32(mean)
+    return _table(start + (_VALUES.astype(np.float32) - start) * np.float32(factor))
+
+
+@lru_cache(maxsize=4096)
+def _autocontrast_table(low: int, high: int) -> bytes:
+    """Stretch from the least and greatest value to 0 and 255."""
+    if low == high:
+        return _table(_VALUES)
+    scale = 255 / (high - low)
+    return _table(_VALUES * scale + -low * scale)
+
+
+def _equalize_tables(counts: NDArray[Any]) -> list[bytes]:
+    """Make histograms, shape (histograms, 256), as even as tables can."""
+    last = 255 - (counts[:, ::-1] > 0).argmax(1)
+    step = (counts.sum(1) - counts[np.arange(len(counts)), last])[:, None] // 255
+    before = counts.cumsum(1) - counts
+    even = np.where(step > 0, (step // 2 + before) // step.clip(1), _VALUES)
+    tables = _table(even)
+    return [tables[at : at + 256] for at in range(0, len(tables), 256)]
 
 
 def _autocontrast(images: Tensor, value: float) -> Tensor:
-    """Stretch each channel from its least and greatest value to 0 and 255."""
-    planes = images.flatten(2)
-    if images.device.type == "cpu":
-        low, high = (torch.from_numpy(ends) for ends in (planes.numpy().min(2), planes.numpy().max(2)))
+    planes = images.flatten(2).flatten(0, 1)
+    if images.device.type == "cpu":  # numpy takes a tenth of the time
+        low, high = planes.numpy().min(1).tolist(), planes.numpy().max(1).tolist()
     else:
-        low, high = planes.aminmax(dim=2)
-    low, high = low.double()[..., None], high.double()[..., None]
-    scale = torch.full_like(low, 255) / (high - low)  # 255 / tensor would be 255 times the reciprocal, rounded twice
-    levels = torch.arange(256, dtype=torch.float64, device=images.device)
-    stretched = (levels * scale + -low * scale).clamp(0, 255)
-    return _look_up(images, torch.where(high > low, stretched, levels).to(torch.uint8))
+        low, high = (ends.tolist() for ends in planes.aminmax(dim=1))
+    return _look_up(images, [_autocontrast_table(*ends) for ends in zip(low, high, strict=True)])
 
 
 def _equalize(images: Tensor, value: float) -> Tensor:
-    """Make the histogram of each channel as even as a table can."""
-    n, channels = images.shape[:2]
-    pixels = images.view(n * channels, -1)
-    rows = torch.arange(n * channels, device=images.device)[:, None] * 256
-    counts = torch.bincount((pixels + rows).flatten(), minlength=n * channels * 256).view(n, channels, 256)
-    levels = torch.arange(256, device=images.device)
-    last = (levels * (counts > 0)).amax(2, keepdim=True)
-    step = (pixels.shape[1] - counts.gather(2, last)) // 255  # 0 also where all pixels are alike
-    before = counts.cumsum(2) - counts
-    even = ((step // 2 + before) // step.clamp(min=1)).clamp(max=255)
-    return _look_up(images, torch.where(step > 0, even, levels).to(torch.uint8))
+    planes = images.flatten(2).flatten(0, 1)
+    if images.device.type == "cpu":  # one by one takes half the time
+        counts = torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
+    else:
+        rows = torch.arange(len(planes), device=images.device)[:, None] * 256
+        counts = torch.bincount((planes + rows).flatten(), minlength=len(planes) * 256).view(-1, 256).cpu()
+    return _look_up(images, _equalize_tables(counts.numpy()))
 
 
 def _contrast(images: Tensor, factor: float) -> Tensor:
-    """Blend with the mean grey value."""
-    grey = _grey(images.float()) if images.shape[1] == 3 else images
-    mean = (grey.sum((1, 2, 3), dtype=torch.float64) / grey[0].numel() + 0.5).floor().float()[:, None, None]
-    levels = torch.arange(256, dtype=torch.float32, device=images.device)
-    return _look_up(images, _blend(mean, levels, factor))
+    grey = _grey(images.float())
+    total = grey.sum(3).sum((1, 2), dtype=torch.float64)  # exact: a row's sum is a whole number below 2 ** 24
+    means = (total / grey[0].numel() + 0.5).floor().int().tolist()
+    return _look_up(images, [_contrast_table(mean, factor) for mean in means])
 
 
 # -- pixels that depend on others -------------------------------------------------------------------------------------
 
 
 def _blend(start: Tensor, end: Tensor, factor: float) -> Tensor:
-    """Return uint8 values between two, or beyond the second where the factor is above 1; float32, cut off, as Pillow does."""
-    return (start + (end - start) * factor).clamp(0, 255).to(torch.uint8)
+    """Return uint8 values between two, or beyond the second where the factor is above 1. `end` is used up.
+
+    In float32 and cut off, as Pillow does. By way of int16 it takes a third of the time.
+    """
+    return end.sub_(start).mul_(factor).add_(start).to(torch.int16).clamp_(0, 255).to(torch.uint8)
 
 
 def _grey(colours: Tensor) -> Tensor:
     """Return the grey values of float32 images, shape (images, 1, height, width). All sums are whole numbers below 2 ** 24: exact."""
+    if colours.shape[1] == 1:
+        return colours
     red, green, blue = colours.split(1, dim=1)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536).floor()
+    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
+    return total.add_(32768).mul_(2**-16).floor_()
 
 
 def _color(images: Tensor, factor: float) -> Tensor:
@@ -208,13 +224,16 @@ def _sharpness(images: Tensor, factor: float) -> Tensor:
     height, width = images.shape[-2:]
     if min(height, width) < 3:
         return images
-    pixels = images.to(torch.int16)
-    rows = pixels[..., :-2] + pixels[..., 1:-1] + pixels[..., 2:]
-    inner = pixels[..., 1:-1, 1:-1]
-    sums = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :] + 4 * inner
-    smooth = (sums.float() / 13 + 0.5).floor()  # the next tie is 1 / 26 away, far more than float32's error
-    sharp = images.clone()
-    sharp[..., 1:-1, 1:-1] = _blend(smooth, inner.float(), factor)
+    pixels = images.flatten().to(torch.int16)
+    # Sums run over the end of each row, into the next. Only the border, which stays as it is, gets something wrong.
+    rows = (pixels[:-2] + pixels[1:-1]).add_(pixels[2:])
+    sums = (rows[: -2 * width] + rows[width:-width]).add_(rows[2 * width :])
+    inner = pixels[width + 1 : -width - 1]
+    smooth = sums.add_(inner, alpha=4).float().mul_(1 / 13).add_(0.5).floor_()  # ties are 1 / 26 away: rounding is safe
+    sharp = torch.empty_like(images)
+    sharp.view(-1)[width + 1 : -width - 1] = _blend(smooth, inner.float(), factor)
+    for border in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
+        sharp[border] = images[border]
     return sharp
 
 
@@ -225,9 +244,9 @@ _COLOUR: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "contrast": _contrast,
     "color": _color,
     "sharpness": _sharpness,
-    "brightness": partial(_by_one_table, _brightness_table),
-    "solarize": partial(_by_one_table, _solarize_table),
-    "solarize-add": partial(_by_one_table, _solarize_add_table),
+    "brightness": lambda images, factor: _look_up(images, [_contrast_table(0, factor)]),
+    "solarize": lambda images, threshold: _look_up(images, [_solarize_table(threshold)]),
+    "solarize-add": lambda images, addition: _look_up(images, [_solarize_add_table(addition)]),
     "posterize": lambda images, bits: images & (256 - 2 ** (8 - int(bits))),
     "invert": lambda images, value: 255 - images,
 }
@@ -253,12 +272,25 @@ def _affine(operation: str, value: float, height: int, width: int) -> tuple[floa
             return (cos, -sin, -cos * x + sin * y + x, sin, cos, -sin * x - cos * y + y)
 
 
+def _translate(images: Tensor, x: float, y: float) -> Tensor:
+    """Return the images with pixels from x places to the right and y down: as `_warp`, in a tenth of the time."""
+    moved = torch.full_like(images, FILL)
+    sources, targets = [..., slice(None), slice(None)], [..., slice(None), slice(None)]
+    for side, by in ((-2, y), (-1, x)):
+        size = images.shape[side]
+        places = max(-size, min(int(by), size))
+        sources[side] = slice(max(0, places), size + min(0, places))
+        targets[side] = slice(max(0, -places), size - max(0, places))
+    moved[tuple(targets)] = images[tuple(sources)]
+    return moved
+
+
 def _warp(images: Tensor, affine: tuple[float, ...]) -> Tensor:
     height, width = images.shape[-2:]
     index, inside, fill = _sources(affine, height, width, images.device)
     planes = images.view(-1, height * width)
     if images.device.type == "cpu":
-        warped = np.take(planes.numpy(), index.numpy(), axis=1, mode="clip")
+        warped = np.take(planes.numpy(), index.numpy(), axis=1, mode="clip")  # "raise", the default, takes a fifth longer
         warped &= inside.numpy()
         warped |= fill.numpy()
         return torch.from_numpy(warped).view_as(images)

@@ -37,4 +37,10 @@ class Records:
 
 
 def corrupt_record(path: Path | str, row: int, reason: str) -> ValueError:
+    """Return the error for one record."""
     return ValueError(f'{reason} at {path}, row {row}. Try corrupt="skip", which leaves such records out')
+
+
+def unreadable(path: Path, rule: str, error: Exception) -> ValueError:
+    """Return the error for a file of which nothing can be read."""
+    return ValueError(f"{path.name} must be {rule}, got {type(error).__name__}: {error} at {path}. Try getting it anew")

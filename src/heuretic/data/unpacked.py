@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +99,8 @@ def _keep(name: str, folder: Path | None, parts: Parts, records: Records) -> Par
 def _write(folder: Path, parts: Parts, records: Records) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
-    new = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
+    new = folder.parent / f"partial-{secrets.token_hex(8)}"
+    new.mkdir()
     try:
         shapes: dict[str, Any] = {}
         for part, split in parts.items():
@@ -116,10 +117,11 @@ def _write(folder: Path, parts: Parts, records: Records) -> None:
             _to_disk(file)
         if folder.exists() and _open(folder, Records("skip")) is None:
             shutil.rmtree(folder, ignore_errors=True)  # damaged
-        with contextlib.suppress(FileExistsError, OSError):
-            os.rename(new, folder)  # fails if another process was quicker: what it made is the same
-        if not folder.is_dir():
-            raise OSError(f"{folder} cannot be made")
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was quicker, and what it made is the same
+                raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from heuretic.data.dataset import DataSet, Parts, Split
 from heuretic.data.files import File
-from heuretic.data.records import Corrupt, Records
+from heuretic.data.records import Corrupt, Records, unreadable
 from heuretic.data.unpacked import Source, unpacked
 
 Images = NDArray[np.uint8]
@@ -96,7 +96,7 @@ def _read_npz(paths: Sequence[Path], records: Records) -> Parts:
         with np.load(path, allow_pickle=False) as arrays:
             x, y, x_test, y_test = (arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
     except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
-        raise _unreadable(path, "a whole .npz with x_train, y_train, x_test and y_test", error) from error
+        raise unreadable(path, "a whole .npz with x_train, y_train, x_test and y_test", error) from error
     return {
         "train": _checked(x, y, (28, 28), len(FASHION_MNIST), f"{path}:x_train", records),
         "test": _checked(x_test, y_test, (28, 28), len(FASHION_MNIST), f"{path}:x_test", records),
@@ -120,7 +120,7 @@ def _idx(path: Path) -> NDArray[np.uint8]:
         shape = np.frombuffer(data, ">i4", data[3], 4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
     except (OSError, ValueError, IndexError, EOFError, zlib.error) as error:
-        raise _unreadable(path, "a whole gzipped IDX file of bytes", error) from error
+        raise unreadable(path, "a whole gzipped IDX file of bytes", error) from error
 
 
 def _checked(
@@ -149,7 +149,7 @@ def _read_cifar(paths: Sequence[Path], records: Records) -> Parts:
                 for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
             }
     except (OSError, KeyError, EOFError, ValueError, tarfile.TarError, pickle.UnpicklingError, zlib.error) as error:
-        raise _unreadable(path, "the whole archive with cifar-10-batches-py", error) from error
+        raise unreadable(path, "the whole archive with cifar-10-batches-py", error) from error
     splits = {
         name: _checked(images, labels, (32, 32, 3), len(CIFAR10), f"{path}:{name}", records)
         for name, (images, labels) in batches.items()
@@ -195,7 +195,7 @@ def _parquet(path: Path, size: tuple[int, int, int], classes: int, records: Reco
     try:
         table = parquet.read_table(path, columns=["jpeg", "label"])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise _unreadable(path, "a whole Parquet file with columns jpeg and label", error) from error
+        raise unreadable(path, "a whole Parquet file with columns jpeg and label", error) from error
     images, labels = [], []
     for row, (jpeg, label) in enumerate(zip(table["jpeg"], table["label"], strict=True)):
         try:
@@ -212,7 +212,3 @@ def _parquet(path: Path, size: tuple[int, int, int], classes: int, records: Reco
             images.append(pixels)
             labels.append(label.as_py())
     return Split(np.stack(images) if images else np.zeros((0, *size), np.uint8), np.array(labels, np.int64))
-
-
-def _unreadable(path: Path, rule: str, error: Exception) -> ValueError:
-    return ValueError(f"{path.name} must be {rule}, got {type(error).__name__}: {error} at {path}. Try getting it anew")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import heuretic as hr
-from heuretic.data import digits, fashion_mnist
+from heuretic.data import load
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
 from heuretic.nn import Block, CondConv2d, MBConv, MobileNet, MultiplyAdds, parameter_count
@@ -154,7 +154,7 @@ def reproduce(
     on images kept from training is used with fresh seeds, which fix the weights and the order of the images in both arms.
     The verdict follows from `RULE`.
 
-    Data: smoke takes scikit-learn's digits; the others Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`.
+    Data: smoke takes scikit-learn's digits; the others Fashion-MNIST; both as `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
     if scale not in PLANS:
@@ -236,16 +236,17 @@ def _program(experts: int, width: int) -> Any:
 def _images(scale: Scale, plan: Plan) -> tuple[str, *tuple[tuple[Tensor, Tensor], ...]]:
     """Return the checksum and the images and labels to train on, to choose by, and to test on."""
     order = np.random.default_rng(0)
-    if plan.data == "digits":
-        images, checksum = digits()
-        pixels, labels, test = images.pixels / 16, images.labels, None
+    data = load(plan.data)
+    if plan.data == "digits":  # few, so the test is drawn from all
+        pixels = np.concatenate([data.train.inputs, data.test.inputs])[..., 0] / 16
+        labels, test = np.concatenate([data.train.labels, data.test.labels]), None
     else:
-        images, test, checksum = fashion_mnist()
-        pixels, labels = images.pixels / 255, images.labels
+        pixels, labels = data.train.inputs[..., 0] / 255, data.train.labels
+        test = as_tensors(data.test.inputs[..., 0] / 255, data.test.labels)
     shuffled = order.permutation(len(labels))
     parts = np.split(shuffled, [plan.training, plan.training + plan.validation])
     train, validation, rest = (as_tensors(pixels[part], labels[part]) for part in parts)
-    return checksum, train, validation, rest if test is None else as_tensors(test.pixels / 255, test.labels)
+    return data.checksum, train, validation, rest if test is None else test
 
 
 IDEA = Idea(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import heuretic as hr
-from heuretic.data import digits, fashion_mnist
+from heuretic.data import load
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
 from heuretic.nn import Block, MBConv, MultiplyAdds, interleaved, parameter_count
@@ -113,8 +113,7 @@ def reproduce(
     Departures from the paper: evolution in place of reinforcement learning (`hr.search.Reinforce` would do); small
     images, networks and budgets; candidates are trained at the learning rate that is best for the seed network.
 
-    Data: smoke takes scikit-learn's digits; the others Fashion-MNIST, in
-    `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`.
+    Data: smoke takes scikit-learn's digits; the others Fashion-MNIST; both as `heuretic.data.load` finds them.
 
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
@@ -283,19 +282,23 @@ def _train(network: nn.Module, task: Task, training: tuple[int, int], lr: float,
 
 
 def _digits(plan: Plan) -> Task:
-    images, checksum = digits()
-    order = np.random.default_rng(0).permutation(len(images))
-    ends = (0, plan.final[0], plan.final[0] + plan.validation, plan.final[0] + 2 * plan.validation, len(images))
-    parts = [as_tensors(images.pixels[p] / 16, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
-    return Task(checksum, parts[0], parts[1], parts[2], parts[3])
+    data = load("digits")  # few, so the test is drawn from all
+    pixels = np.concatenate([data.train.inputs, data.test.inputs])[..., 0]
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    order = np.random.default_rng(0).permutation(len(labels))
+    ends = (0, plan.final[0], plan.final[0] + plan.validation, plan.final[0] + 2 * plan.validation, len(labels))
+    parts = [as_tensors(pixels[p] / 16, labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
+    return Task(data.checksum, parts[0], parts[1], parts[2], parts[3])
 
 
 def _fashion_mnist(plan: Plan) -> Task:
-    images, test, checksum = fashion_mnist()
+    data = load("fashion-mnist")
+    pixels, labels = data.train.inputs[..., 0], data.train.labels
     ends = np.cumsum([0, max(plan.search[0], plan.final[0]), plan.validation, plan.validation])
-    order = np.random.default_rng(0).permutation(len(images))
-    parts = [as_tensors(images.pixels[p] / 255, images.labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
-    return Task(checksum, parts[0], parts[1], parts[2], as_tensors(test.pixels / 255, test.labels))
+    order = np.random.default_rng(0).permutation(len(labels))
+    parts = [as_tensors(pixels[p] / 255, labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
+    test = as_tensors(data.test.inputs[..., 0] / 255, data.test.labels)
+    return Task(data.checksum, parts[0], parts[1], parts[2], test)
 
 
 _TASKS: Mapping[str, Callable[[Plan], Task]] = {"digits": _digits, "fashion-mnist": _fashion_mnist}

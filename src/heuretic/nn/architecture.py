@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import isfunction
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from heuretic.symbolic import build
+from heuretic.symbolic import Call, build, calls, find, replace
 
 P = ParamSpec("P")
 M_co = TypeVar("M_co", covariant=True)
@@ -29,3 +30,25 @@ def architecture(describe: Callable[P, M_co]) -> Architecture[P, M_co]:
 
     cast(Any, make).program = describe
     return cast(Architecture[P, M_co], make)
+
+
+def is_architecture(value: Any) -> bool:
+    """Whether `architecture` made this."""
+    return isfunction(value) and hasattr(value, "program")
+
+
+def architectures() -> dict[str, Architecture[..., Any]]:
+    """Return the architectures of `heuretic.nn` by name."""
+    import heuretic.nn as room  # which imports this module
+
+    public = {name: getattr(room, name) for name in room.__all__}
+    return {name: value for name, value in public.items() if is_architecture(value)}
+
+
+def spelled_out(program: Any) -> Any:
+    """Return a program with, for each call of an architecture in it, the program that the architecture describes."""
+    found = find(program, lambda value: isinstance(value, Call) and is_architecture(value.__target__))
+    for path, call in reversed(found):  # those inside others first
+        describe = Call(call.__target__.program, call.__keys__, call.__values__)
+        program = replace(program, {tuple(path): calls.make(describe, dict(call.__items__()))})
+    return program

@@ -1,5 +1,6 @@
 """Models in files: weights as safetensors with the model's program beside them, and weights of other libraries."""
 
+import hashlib
 import os
 import pickle
 import re
@@ -7,8 +8,6 @@ import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
-from hashlib import sha256 as new_sha256
-from inspect import isfunction
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +15,14 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
+from heuretic.nn.architecture import architectures, spelled_out
 from heuretic.nn.costs import without_weights
 from heuretic.nn.key_maps import names, norm_eps, padding, source_of, translated
 from heuretic.nn.module_tree import ADAPTER
 from heuretic.symbolic import (
     Call,
     LoadError,
+    Open,
     Patch,
     Patched,
     apply,
@@ -33,11 +34,14 @@ from heuretic.symbolic import (
     replace,
     walk,
 )
+from heuretic.symbolic.names import is_reference, is_trusted, owner_of
 from heuretic.symbolic.values import Node
 
 #: Where a file keeps the program of its model, among the metadata of safetensors.
 _KEY = "heuretic.program"
 _TRUSTED = ("torch.nn", "heuretic.nn", "heuretic.ideas")
+#: Modules whose functions compute something of tensors and do nothing else.
+_ACTIVATIONS = ("torch.nn.functional", "heuretic.nn.activations")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
@@ -45,14 +49,18 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """Write a model to a safetensors file: its weights, and its program, from which `load` builds it again.
 
     The file replaces one that is there only when it is complete. Weights that stand in several places are written once.
+    Calls of architectures are written as the programs that they describe, since `load` calls no functions.
 
     Raises: ValueError if the model does not know its program, or was edited by hand since it was built, naming the first
     difference; ImportError without safetensors.
     """
     from safetensors.torch import save_model
 
-    program = program_of(model)
-    drafted = ADAPTER.draft(program)
+    program = spelled_out(program_of(model))
+    try:
+        drafted = ADAPTER.draft(program)
+    except Exception:  # it can only be built with weights, so there is nothing to compare with
+        drafted = None
     if drafted is not None and not any(nn.parameter.is_lazy(p) for p in drafted.parameters()):
         changes = diff(drafted, model)
         if changes:
@@ -151,15 +159,12 @@ def _program(model: Any, settings: Mapping[str, Any], trust: Collection[str]) ->
         if settings:
             raise ValueError(f"{model} says what its model is, got {', '.join(settings)} besides")
         return program_in(model, trust=trust)
-    import heuretic.nn as room
-
-    found = getattr(room, str(model), None)
-    if not isfunction(found) or not hasattr(found, "program"):
-        names = [name for name in room.__all__ if hasattr(getattr(room, name), "program") and name.islower()]
-        close = get_close_matches(str(model), names, 1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(names)}"
-        raise ValueError(f"model must be an architecture, a program or a file, got {str(model)!r}. {hint}")
-    return found.program(**settings)  # type: ignore[union-attr]
+    name, known = str(model), architectures()
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}"
+        raise ValueError(f"model must be an architecture, a program or a file, got {name!r}. {hint}")
+    return known[name].program(**settings)
 
 
 def _is_file(model: Any) -> bool:
@@ -169,7 +174,8 @@ def _is_file(model: Any) -> bool:
 def program_in(path: str | Path, *, trust: Collection[str] = ()) -> Any:
     """Return the program of the model in a file that `save` wrote, without building it.
 
-    It may only name modules and patches of torch.nn and heuretic, and what is in the packages of `trust`.
+    It may only call modules and patches of torch.nn and heuretic, and what is in the packages of `trust`; and name besides,
+    as arguments, activation functions.
     Raises: LoadError if it names others, is damaged, or the file has none; FileNotFoundError.
     """
     from safetensors import SafetensorError, safe_open
@@ -183,22 +189,34 @@ def program_in(path: str | Path, *, trust: Collection[str] = ()) -> Any:
         raise LoadError(f"{path} must be a safetensors file, got another or a damaged one: {error}") from error
     if text is None:
         raise LoadError(f"{path} must hold a program, got weights only. Try load(NAME, weights={str(path)!r})")
+    return trusted_program(text, path, trust=trust)
+
+
+def trusted_program(text: str | bytes, path: str | Path, *, trust: Collection[str] = ()) -> Any:
+    """Return a saved program that can be built without trust in whoever wrote it, once its choices are made.
+
+    Args: path: Where it is from, for messages. trust: See `load`.
+    Raises: LoadError if it is damaged, or names what `program_in` does not allow.
+    """
     program = loads(text, trust=(*_TRUSTED, *trust))
-    for place, node in walk(program):
-        target: Any = node.__target__ if isinstance(node, Call) else type(node) if isinstance(node, Node) else None
-        if target is None or _within(target.__module__, trust) or target is Patched:
+    for place, value in walk(program):
+        if isinstance(value, Call):  # a function could read files or fetch addresses
+            target = value.__target__
+            is_harmless = isinstance(target, type) and (issubclass(target, nn.Module | Patch) or is_dataclass(target))
+        elif isinstance(value, Node):
+            target, is_harmless = type(value), isinstance(value, Patch | Patched | Open)
+        elif is_reference(value):
+            target = value
+            is_harmless = owner_of(value) in _ACTIVATIONS or (isinstance(value, type) and issubclass(value, nn.Module))
+        else:
             continue
-        harmless = isinstance(target, type) and (issubclass(target, nn.Module | Patch) or is_dataclass(target))
-        if not harmless:  # a function could read files or fetch addresses
+        owner = owner_of(target)
+        if not (is_harmless or is_trusted(owner, trust)):
             raise LoadError(
-                f"the program in {path} must be made of modules and patches, got {target.__module__}:{target.__qualname__} "
-                f"at {place or 'the root'}. If you trust the file's author, add trust=({target.__module__!r},)"
+                f"the program in {path} must be made of modules and patches, got {owner}:{target.__qualname__} "
+                f"at {place or 'the root'}. If you trust the file's author, add trust=({owner!r},)"
             )
     return program
-
-
-def _within(module: str, packages: Collection[str]) -> bool:
-    return any(module == package or module.startswith(package + ".") for package in packages)
 
 
 def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
@@ -212,7 +230,7 @@ def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
     wanted = _wanted(path.name, sha256)
     if wanted:
         with path.open("rb") as file:
-            found = _hash(file)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
         if not found.startswith(wanted):
             raise ValueError(f"the SHA-256 of {path} must begin with {wanted}, got {found[: max(16, len(wanted))]}")
     if path.suffix == ".safetensors":
@@ -239,13 +257,6 @@ def _wanted(name: str, sha256: str) -> str:
     return sha256.lower() or (match.group(1) if match else "")
 
 
-def _hash(file: Any) -> str:
-    digest = new_sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _local(weights: str, sha256: str) -> Path:
     """Return the path of a file, fetched into the cache if `weights` is an address."""
     parts = urlsplit(weights)
@@ -253,7 +264,7 @@ def _local(weights: str, sha256: str) -> Path:
         return Path(weights)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heuretic" / "weights"
     name = Path(parts.path).name or "weights"
-    target = cache / new_sha256(weights.encode()).hexdigest()[:16] / name
+    target = cache / hashlib.sha256(weights.encode()).hexdigest()[:16] / name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -48,9 +48,9 @@ class MultiplyAdds(Symbolic):
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run a module and all its parts in eval mode; afterwards each is in the mode it was in."""
-    modes = [(part, part.training) for part in module.modules()]
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Run modules and all their parts in eval mode; afterwards each is in the mode it was in."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         for part, _ in modes:
             part.training = False
@@ -101,10 +101,13 @@ def without_weights(model: Any) -> nn.Module:
 
     Raises: TypeError if what is built is no module; OpenChoiceError if choices are open.
     """
-    if isinstance(model, nn.Module):
-        return model
-    with torch.device("meta"), _NoFilling():
-        module: Any = build(model)
+    module = model if isinstance(model, nn.Module) else built_without_weights(model)
     if not isinstance(module, nn.Module):
         raise TypeError(f"model must be a torch module or a program of one, got {type(module).__name__}")
     return module
+
+
+def built_without_weights(program: Any) -> Any:
+    """Return what a complete program builds on the meta device, module or not."""
+    with torch.device("meta"), _NoFilling():
+        return build(program)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from heuretic.nn.costs import evaluating
 from heuretic.symbolic import Symbolic, build, digest, field
 from heuretic.symbolic.values import Node
 
@@ -252,18 +253,14 @@ def _check(*, threads: int, repeats: int, confidence: float, clock: str) -> None
 @contextmanager
 def _prepared(functions: Sequence[Callable[..., Any]], threads: int) -> Iterator[None]:
     """Run modules in eval mode, without gradients and on so many threads; afterwards all is as it was."""
-    modes = [(part, part.training) for f in functions if isinstance(f, nn.Module) for part in f.modules()]
+    modules = [function for function in functions if isinstance(function, nn.Module)]
     before = torch.get_num_threads()
     try:
-        for part, _ in modes:
-            part.training = False
         torch.set_num_threads(threads)
-        with torch.inference_mode():
+        with evaluating(*modules), torch.inference_mode():
             yield
     finally:
         torch.set_num_threads(before)
-        for part, mode in modes:
-            part.training = mode
 
 
 def _warm_up(function: Callable[..., Any], inputs: tuple[Any, ...], warmup: int, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Image classifiers for small devices as a table of blocks: MobileNetV2, MnasNet-A1, and EfficientNets, and whatever a search makes."""
+"""Image classifiers for small devices as tables of blocks: MobileNetV2, MnasNet-A1, and whatever a search makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heuretic.nn.costs import without_weights
+from heuretic.nn.costs import built_without_weights
 from heuretic.symbolic import Call, PatchError, build
 from heuretic.symbolic.errors import Key, brief
 from heuretic.symbolic.names import Name
@@ -137,6 +137,7 @@ class ModuleTree:
             if tensor is not None
         }
         settings = {"settings": root.extra_repr()} if root.extra_repr() else {}
+        # those that are shown by their address would differ in every copy and be taken for edits
         hooks = [repr(hook) for hook in root._forward_hooks.values() if " at 0x" not in repr(hook)]
         settings |= {"hooks": ", ".join(hooks)} if hooks else {}
         parts: dict[Key, Any] = {key: self.outline(child) for key, child in self.children(root)}
@@ -144,11 +145,9 @@ class ModuleTree:
         return Call(name, tuple(everything), tuple(everything.values()))
 
     def draft(self, program: Any) -> nn.Module | None:
-        """Build on torch's meta device; None if that makes no module or is not possible (as where a file is read)."""
-        try:
-            return without_weights(program)
-        except Exception:
-            return None
+        """Build on torch's meta device; None if that makes no module. Raises: whatever building it there does."""
+        made = built_without_weights(program)
+        return made if isinstance(made, nn.Module) else None
 
 
 def _set(module: nn.Module, name: str, value: Any) -> None:

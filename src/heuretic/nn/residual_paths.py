@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heuretic.nn.functional_calls import sketched
+from heuretic.nn.module_tree import ADAPTER
 from heuretic.nn.stochastic_depth import StochasticDepth, drop_paths
 from heuretic.symbolic import Patch, Path, field, replace, rule, walk
 
@@ -49,7 +50,7 @@ def _all_ends(model: nn.Module) -> Iterator[PathEnd]:
             yield from (PathEnd(Path((*path, name))) for name in ("dropout1", "dropout2", "dropout3"))
         elif module._modules and not type(module).__module__.startswith("torch.nn."):
             graph = sketched(module)
-            named = ((name, None) for name in module._modules if name.startswith("drop_path"))
+            named = ((str(key), None) for key, _ in ADAPTER.children(module) if str(key).startswith("drop_path"))
             for target, index in named if graph is None else _ends_in(graph, module):
                 yield PathEnd(_under(path, module, target), index)
 
@@ -107,12 +108,10 @@ def _above(node: torch.fx.Node) -> set[torch.fx.Node]:
 
 def _under(path: Path, module: nn.Module, target: str) -> Path:
     """Return the path of a submodule by the dotted name that torch knows it by."""
-    keys: list[str | int] = [*path]
     for name in target.split("."):
-        positions = isinstance(module, nn.Sequential | nn.ModuleList)
-        keys.append(int(name) if positions and name.isdecimal() else name)
-        module = getattr(module, name)
-    return Path(keys)
+        key, module = next(child for child in ADAPTER.children(module) if str(child[0]) == name)
+        path = Path((*path, key))
+    return path
 
 
 class DropPaths:
@@ -130,6 +129,9 @@ class DropPaths:
             return output
         if self.index is None or isinstance(output, Tensor):
             return drop_paths(output, self.rate)
+        if isinstance(output, Mapping):  # such as outputs of transformers, whose entries have positions, too
+            name = [*output][self.index]
+            return type(output)(**{**output, name: drop_paths(output[name], self.rate)})
         outputs = list(output)
         outputs[self.index] = drop_paths(outputs[self.index], self.rate)
         return tuple(outputs)

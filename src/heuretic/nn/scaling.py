@@ -1,8 +1,8 @@
 """Compound scaling: widths and depths of a whole network grown together."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from torch import nn
@@ -11,9 +11,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.mobile_net import Block, MobileNet
+from heuretic.nn.module_tree import ADAPTER
 from heuretic.nn.resnet import ResNet, Stage
 from heuretic.nn.rounding import rounded_up, scaled_channels
-from heuretic.symbolic import Call, Open, Patch, PatchError, Path, build, field, find, program_of, replace, rule, walk
+from heuretic.symbolic import Open, Patch, PatchError, Path, build, field, find, program_of, replace, rule, walk
 
 #: Modules with weights whose widths can be changed, and the arguments that are widths in and out.
 _WIDTHS: Mapping[type[nn.Module], tuple[str, str]] = {
@@ -56,148 +57,93 @@ class CompoundScaling(Patch):
         """Return the layers of a stage of the scaled network, given those before."""
         return rounded_up(before * self.depth**self.phi)
 
-    def survey(self, program: Any) -> Any:
-        return _Resizing(self, program) if isinstance(program, nn.Module) else None
+    def survey(self, program: Any) -> Mapping[Path, Callable[[Any], Any]]:
+        """Return by path how those modules of a built model that change are made anew."""
+        if not isinstance(program, nn.Module):
+            return {}
+        known = _program(program)
+        if known is None:
+            widened = {path: partial(replace, **changes) for path, changes in self._widened(program).items()}
+            return widened | dict.fromkeys(_stages(program), self._deepened)
+        scaled = self.of(known)
+        return {} if scaled == known else {Path(()): lambda _: build(scaled)}
 
     @rule
-    def table(self, node: Block | Stage, path: Path) -> Any:
-        changes = self._changes(node, path) if isinstance(node, Call) else {}
-        return replace(node, changes) if changes else node
-
-    @rule
-    def module(self, node: nn.Module, path: Path, resizing: Any) -> Any:
-        if isinstance(node, Call):
-            changes = self._changes(node, path)
-            return replace(node, changes) if changes else node
-        return resizing.part(node, path) if path else resizing.whole(node)
+    def part(self, node: Block | Stage | nn.Module, path: Path, edits: Mapping[Path, Callable[[Any], Any]]) -> Any:
+        if isinstance(node, nn.Module):
+            return edits[path](node) if path in edits else node
+        return replace(node, self._of_table(node, path))
 
     def of(self, program: Any) -> Any:
         """Return the program of one of our models, scaled."""
         changes = {
             (*path, name): value
             for path, node in find(program, tuple(_TABLES))
-            for name, value in self._changes(node, path).items()
+            for name, value in self._of_table(node, path).items()
         }
         return replace(program, changes)
 
-    def _changes(self, node: Any, path: Path) -> dict[str, int]:
-        changes: dict[str, int] = {}
+    def _of_table(self, node: Any, path: Path) -> dict[str, int]:
+        wanted: dict[str, int] = {}
         for name, scale in _TABLES.get(node.__target__, {}).items():
             value = getattr(node, name)
             if isinstance(value, Open):
                 raise PatchError(f"efficientnet must be given decided widths and depths, got {value} at {path}.{name}")
-            new = self.channels(value) if scale == "width" else self.layers(value)
-            if new != value:
-                changes[name] = new
-        return changes
+            wanted[name] = self.channels(value) if scale == "width" else self.layers(value)
+        return _unlike(node, wanted)
 
-
-#: What is wider and what is deeper in the programs of our models.
-_TABLES: Mapping[Any, Mapping[str, str]] = {
-    Block: {"filters": "width", "layers": "depth"},
-    Stage: {"width": "width", "blocks": "depth"},
-    MobileNet: {"stem": "width", "head": "width"},
-    ResNet: {"stem": "width"},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A module with weights whose width can be changed."""
-
-    path: Path
-    module: Any
-    ins: str
-    outs: str
-
-
-class _Resizing:
-    """What is to be done with each module of a built model."""
-
-    def __init__(self, scaling: CompoundScaling, model: nn.Module) -> None:
-        self.scaling = scaling
-        self.known = _program(model)
-        if self.known is not None:
-            return
-        layers = list(_layers(model))
+    def _widened(self, model: nn.Module) -> dict[Path, dict[str, Any]]:
+        """Return the widths that change in a model of somebody else, by the paths of their modules."""
+        routings = [path for path, _ in find(model, Routing)]
+        modules = {path: part for path, part in walk(model) if not any(path[: len(r)] == r for r in routings)}
+        layers = [path for path, part in modules.items() if _names(part)]
         if not layers:
             raise PatchError(f"efficientnet must be given a model with convolutions, got {type(model).__name__}")
-        self.stages = frozenset(_stages(model))
-        self.first, self.last = layers[0].path, layers[-1].path
-        self.before: dict[Path, int] = {}
-        channels = 0
-        for layer in layers:
-            self.before[layer.path] = channels
-            channels = getattr(layer.module, layer.outs)
-
-    def whole(self, model: nn.Module) -> nn.Module:
-        """Return the root, scaled: from its program where that is known, else put together from its parts."""
-        if self.known is None:
-            return self.part(model, Path(()))
-        scaled = self.scaling.of(self.known)
-        return model if scaled == self.known else build(scaled)
-
-    def part(self, module: nn.Module, path: Path) -> nn.Module:
-        """Return a part, scaled."""
-        if self.known is not None:
-            return module
-        if isinstance(module, nn.Sequential | nn.ModuleList):
-            return self._deepened(module) if path in self.stages else module
-        changes = self._changes(module, path)
-        return replace(module, changes) if changes else module
-
-    def _changes(self, module: Any, path: Path) -> dict[str, Any]:
-        wider = self.scaling.channels
-        if self.scaling.width**self.scaling.phi == 1:
+        if self.width**self.phi == 1:
             return {}
-        names = _names(module)
-        if names is not None:
-            if path not in self.before:
-                return {}
-            ins, outs = (getattr(module, name) for name in names)
-            new_in = ins if path == self.first else self._width_in(ins, path)
-            new_out = outs if path == self.last else wider(outs)
-            groups = getattr(module, "groups", 1)
-            new_groups = new_in if groups == ins > 1 else groups
-            if new_in % new_groups or new_out % new_groups:
-                raise PatchError(
-                    f"efficientnet cannot widen {path}: {groups} groups do not divide {new_in} and {new_out}"
-                )
-            changes = {names[0]: new_in, names[1]: new_out}
-            return (
-                changes | ({"groups": new_groups} if new_groups != groups else {})
-                if (new_in, new_out) != (ins, outs)
-                else {}
-            )
+        wanted: dict[Path, dict[str, Any]] = {}
+        before = 0
+        for path, part in modules.items():
+            names = _names(part)
+            if names is None:
+                wanted[path] = self._of_norm(part, path)
+                continue
+            ins, outs = (getattr(part, name) for name in names)
+            new_in = ins if path == layers[0] else self._width_in(ins, before)
+            new_out = outs if path == layers[-1] else self.channels(outs)
+            wanted[path] = {names[0]: new_in, names[1]: new_out}
+            groups = getattr(part, "groups", 1)
+            if groups == ins > 1:
+                wanted[path]["groups"] = groups = new_in
+            _check_groups(path, groups, new_in, new_out)
+            before = outs
+        changes = {path: _unlike(modules[path], each) for path, each in wanted.items()}
+        return {path: each for path, each in changes.items() if each}
+
+    def _of_norm(self, module: Any, path: Path) -> dict[str, Any]:
         if isinstance(module, _BatchNorm | nn.modules.instancenorm._InstanceNorm):
-            return (
-                {"num_features": wider(module.num_features)}
-                if wider(module.num_features) != module.num_features
-                else {}
-            )
+            return {"num_features": self.channels(module.num_features)}
         if isinstance(module, nn.GroupNorm):
-            if wider(module.num_channels) % module.num_groups:
-                raise PatchError(f"efficientnet cannot widen {path}: {module.num_groups} groups do not divide it")
-            return {"num_channels": wider(module.num_channels)}
+            _check_groups(path, module.num_groups, self.channels(module.num_channels))
+            return {"num_channels": self.channels(module.num_channels)}
         if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
-            return {"normalized_shape": (wider(module.normalized_shape[0]),)}
-        if module._parameters and not all(p is None or p.numel() == 1 for p in module._parameters.values()):
+            return {"normalized_shape": (self.channels(module.normalized_shape[0]),)}
+        if any(p is not None and p.numel() != 1 for p in module._parameters.values()):
             raise PatchError(
                 f"efficientnet cannot widen {type(module).__name__} at {path or 'the root'}, whose weights it does not know. "
                 f"Try width=1, or scale the model's configuration"
             )
         return {}
 
-    def _width_in(self, ins: int, path: Path) -> int:
-        """Return the scaled width of an input; one that is a flattened map is widened as the map is."""
-        before = self.before[path]
+    def _width_in(self, ins: int, before: int) -> int:
+        """Return the scaled width of an input, given the channels before; a flattened map is widened as the map is."""
         if before and ins % before == 0:
-            return self.scaling.channels(before) * (ins // before)
-        return self.scaling.channels(ins)
+            return self.channels(before) * (ins // before)
+        return self.channels(ins)
 
     def _deepened(self, stage: nn.Sequential | nn.ModuleList) -> nn.Module:
         blocks = list(stage)
-        more = self.scaling.layers(len(blocks)) - len(blocks)
+        more = self.layers(len(blocks)) - len(blocks)
         if more == 0:
             return stage
         new = replace(cast(Any, stage))
@@ -213,6 +159,15 @@ class _Resizing:
         return new
 
 
+#: What is wider and what is deeper in the programs of our models.
+_TABLES: Mapping[Any, Mapping[str, str]] = {
+    Block: {"filters": "width", "layers": "depth"},
+    Stage: {"width": "width", "blocks": "depth"},
+    MobileNet: {"stem": "width", "head": "width"},
+    ResNet: {"stem": "width"},
+}
+
+
 def _program(model: nn.Module) -> Any:
     """Return the model's program if it shows its widths and depths, else None."""
     try:
@@ -222,26 +177,18 @@ def _program(model: nn.Module) -> Any:
     return program if find(program, (Block, Stage)) else None
 
 
-def _layers(model: nn.Module) -> Iterator[_Layer]:
-    for path, module in walk(model):
-        names = _names(module)
-        if names is not None and not _inside_routing(model, path):
-            yield _Layer(path, module, *names)
-
-
-def _inside_routing(model: nn.Module, path: Path) -> bool:
-    return any(isinstance(part, Routing) for part in _above(model, path))
-
-
-def _above(model: nn.Module, path: Path) -> Iterator[nn.Module]:
-    part: Any = model
-    for key in path:
-        part = part[key] if isinstance(key, int) else getattr(part, key)
-        yield part
-
-
 def _names(module: Any) -> tuple[str, str] | None:
     return next((names for cls, names in _WIDTHS.items() if isinstance(module, cls)), None)
+
+
+def _unlike(node: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wanted.items() if getattr(node, name) != value}
+
+
+def _check_groups(path: Path, groups: int, *widths: int) -> None:
+    if any(width % groups for width in widths):
+        shown = " and ".join(map(str, widths))
+        raise PatchError(f"efficientnet cannot widen {path}: {groups} groups do not divide {shown}")
 
 
 def _stages(part: nn.Module, path: Path = Path(())) -> Iterator[Path]:
@@ -249,9 +196,8 @@ def _stages(part: nn.Module, path: Path = Path(())) -> Iterator[Path]:
     if isinstance(part, nn.Sequential | nn.ModuleList) and _repeats(list(part)):
         yield path
         return
-    positions = isinstance(part, nn.Sequential | nn.ModuleList)
-    for name, child in part.named_children():
-        yield from _stages(child, Path((*path, int(name) if positions and name.isdecimal() else name)))
+    for key, child in ADAPTER.children(part):
+        yield from _stages(child, Path((*path, key)))
 
 
 def _repeats(blocks: list[nn.Module]) -> bool:

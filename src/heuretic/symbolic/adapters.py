@@ -58,7 +58,7 @@ class Adapter(Protocol):
 
     def draft(self, program: Any) -> Any:
         """Return what a complete program builds, cheaply and without weights, or None if that is none of this framework's
-        objects or cannot be had so."""
+        objects. May raise whatever building it does."""
         ...
 
 
@@ -84,7 +84,10 @@ def adapter_for(value: Any) -> Adapter | None:
 
 
 def draft(program: Any) -> tuple[Any, Adapter] | None:
-    """Return what a complete program builds, without weights, and its framework's adapter; None if no framework can tell."""
+    """Return what a complete program builds, without weights, and its framework's adapter; None if no framework can tell.
+
+    Raises: whatever building it does.
+    """
     for point in _published().values():
         try:
             adapter = point.load()

@@ -102,7 +102,7 @@ def resolve(name: str, trust: Collection[str]) -> Any:
     if not is_name(name):
         raise LoadError(f"{name[:80]!r} is not a name of the form 'package.module:Name'")
     module, _, qualname = name.partition(":")
-    if not _trusted(module, trust):
+    if not is_trusted(module, trust):
         raise LoadError(
             f"{name!r} is outside the trusted packages {tuple(trust)}. "
             f"If you trust the file's author, add trust=(..., {module.partition('.')[0]!r})"
@@ -122,8 +122,8 @@ def resolve(name: str, trust: Collection[str]) -> Any:
             ) from None
         if isinstance(found, ModuleType):
             raise LoadError(f"{name!r} leads through a module; only classes may stand before the last name")
-    owner = _owner(found)
-    if owner is None or not _trusted(module_name(owner), trust):
+    owner = owner_of(found)
+    if not is_trusted(owner, trust):
         raise LoadError(f"{name!r} belongs to {owner!r}, which is outside the trusted packages {tuple(trust)}")
     return found
 
@@ -139,16 +139,16 @@ def is_reference(value: Any) -> bool:
     return text.startswith(package + ".") and find(package, text.removeprefix(package + ".")) is value
 
 
-def _trusted(module: str, trust: Collection[str]) -> bool:
+def is_trusted(module: str, trust: Collection[str]) -> bool:
+    """Whether a module is one of those in `trust`, or inside one."""
     return any(module == root or module.startswith(root + ".") for root in trust)
 
 
-def _owner(value: Any) -> str | None:
-    if isinstance(value, type | FunctionType):
-        return value.__module__
-    bound = getattr(value, "__self__", None)
+def owner_of(value: Any) -> str:
+    """Return the module that an object belongs to; of a bound method, that of the object which it is bound to."""
+    bound = getattr(value, "__self__", None) if not isinstance(value, type | FunctionType) else None
     if isinstance(bound, ModuleType):
-        return bound.__name__
+        return module_name(bound.__name__)
     if bound is not None:
-        return (bound if isinstance(bound, type) else type(bound)).__module__
-    return getattr(value, "__module__", None) or type(value).__module__
+        value = bound if isinstance(bound, type) else type(bound)
+    return module_name(getattr(value, "__module__", None) or type(value).__module__)

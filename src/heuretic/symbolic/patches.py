@@ -297,7 +297,7 @@ def apply(program: T, *patches: PatchLike, allow_empty: bool = False, changes: l
             if adapter is not None:
                 result = _applied_to_built(result, part, seen, visited, adapter)
             else:
-                result = _applied_to_program(result, part, seen, visited)
+                result = _applied_to_program(result, part, seen, visited, allow_empty)
             if len(seen) == before and not allow_empty:
                 sought = dict.fromkeys(name for r in _rules(part) for name in r.sought)
                 raise PatchError(
@@ -321,7 +321,9 @@ def _applied_to_built(
     return result
 
 
-def _applied_to_program(program: Any, part: Patch | Callable[..., Any], seen: list[Change], visited: list[int]) -> Any:
+def _applied_to_program(
+    program: Any, part: Patch | Callable[..., Any], seen: list[Change], visited: list[int], allow_empty: bool
+) -> Any:
     before = len(seen)
     undecided: OpenChoiceError | None = None
     result = program
@@ -330,7 +332,7 @@ def _applied_to_program(program: Any, part: Patch | Callable[..., Any], seen: li
     except OpenChoiceError as error:  # of the patch itself: it can wait for it until it is built
         undecided = error
     if len(seen) == before:
-        result = _deferred(program, part, seen, visited)
+        result = _deferred(program, part, seen, visited, allow_empty)
     if len(seen) == before and undecided is not None:
         raise undecided
     return result
@@ -349,18 +351,28 @@ class Patched(Symbolic):
         return apply(build(self.program), *self.patches)
 
 
-def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int]) -> Any:
+def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int], allow_empty: bool) -> Any:
     """Return the program with a patch that is applied whenever it is built, or as it is if that would change nothing."""
-    found = draft(completed(program)) if isinstance(program, Call | Patched) else None
-    if found is None or not isinstance(part, Patch):
+    if not isinstance(program, Call | Patched) or not isinstance(part, Patch):
+        return program
+    try:
+        found = draft(completed(program))
+    except Exception as error:  # the program's own
+        if allow_empty:
+            return program
+        raise PatchError(
+            f"{_label(part)} changed nothing in the nodes of {title(program)}, and what it builds cannot be looked at: "
+            f"{type(error).__name__}: {error}. If it can be built elsewhere, try hr.symbolic.Patched(program, (patch,)) there"
+        ) from error
+    if found is None:
         return program
     made, adapter = found
     below: list[Change] = []
     try:
         _rewrite_foreign(made, completed(part), below, visited, adapter)
-    except PatchError:
-        raise
-    except Exception:  # the rules need weights to work on, so that only building can tell
+    except (
+        RuntimeError
+    ):  # the rules need weights to work on, which the draft has none of, so that only building can tell
         below.append(Change(Path(), program, program))
     if not below:
         return program

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, DistributedType
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from heuretic.train.schedules import Cosine, Schedule
 
+_PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 #: Returns the loss of a batch, or the loss and other measures by name.
 Loss = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Mapping[str, Tensor | float]]"]
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
@@ -93,6 +94,10 @@ class Training:
         if settings.compile:
             model.compile()
         self.network, self.optimizer = self._accelerator.prepare(model, optimizer)
+        if self._accelerator.scaler is None and self._accelerator.distributed_type in _PLAIN:
+            self.optimizer = (
+                optimizer  # accelerate's wrapping looks for packages in every step, for a tenth of a millisecond
+            )
         self.model: nn.Module = self._accelerator.unwrap_model(self.network, keep_torch_compile=True)
         self.device: torch.device = self._accelerator.device
         self._average = None
