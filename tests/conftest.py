@@ -1,6 +1,9 @@
 """Settings for all tests: property tests are deterministic and not timed. And one real database server."""
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +14,10 @@ settings.register_profile(
     "heuretic", derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("heuretic")
+
+#: No test downloads, and none writes into the user's cache; unpacked data sets are kept from one session to the next.
+os.environ["HEURETIC_OFFLINE"] = "1"
+os.environ["HEURETIC_CACHE"] = str(Path(tempfile.gettempdir(), f"heuretic-tests-{os.getuid()}"))
 
 
 @pytest.fixture(scope="session")

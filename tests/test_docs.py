@@ -165,3 +165,17 @@ def test_the_digits_example_finds_something_and_touches_the_test_part_at_the_end
     assert found["winner"] > 0.5
     assert "trials 4/4" in done.stderr
     assert (tmp_path / "r.html").exists()
+
+
+def test_the_page_on_training_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/training.md", 3, tmp_path)
+    assert re.search(r"'validation_accuracy': 0\.[89]", printed)
+    assert "\nTrue\n" in printed
+    assert "heuretic.train.optimizers.lion" in printed or "Lion" in printed
+    assert "100 all steps done" in printed
+
+
+def test_the_page_on_data_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/data.md", 2, tmp_path)
+    assert "(100, 8, 8, 1) uint8" in printed
+    assert "torch.Size([16, 1, 8, 8]) torch.uint8" in printed

@@ -119,7 +119,9 @@ def _look_up(images: Tensor, tables: Sequence[bytes]) -> Tensor:
     parts = images.view(len(tables), -1)
     if images.device.type == "cpu":
         found = [bytearray(part.numpy().data).translate(table) for part, table in zip(parts, tables, strict=True)]
-        return torch.frombuffer(found[0] if len(found) == 1 else bytearray().join(found), dtype=torch.uint8).view_as(images)
+        return torch.frombuffer(found[0] if len(found) == 1 else bytearray().join(found), dtype=torch.uint8).view_as(
+            images
+        )
     rows = torch.frombuffer(bytearray().join(tables), dtype=torch.uint8).view(-1, 256).to(images.device)
     return rows.gather(1, parts.long()).view_as(images)
 
@@ -290,7 +292,9 @@ def _warp(images: Tensor, affine: tuple[float, ...]) -> Tensor:
     index, inside, fill = _sources(affine, height, width, images.device)
     planes = images.view(-1, height * width)
     if images.device.type == "cpu":
-        warped = np.take(planes.numpy(), index.numpy(), axis=1, mode="clip")  # "raise", the default, takes a fifth longer
+        warped = np.take(
+            planes.numpy(), index.numpy(), axis=1, mode="clip"
+        )  # "raise", the default, takes a fifth longer
         warped &= inside.numpy()
         warped |= fill.numpy()
         return torch.from_numpy(warped).view_as(images)

@@ -6,7 +6,7 @@ A part of such a sequence shares the array with the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -43,7 +43,12 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: int | slice | NDArray[np.int64]) -> str | Texts:
         if isinstance(index, slice | np.ndarray):
             return Texts(self.bytes, self.starts[index], self.ends[index])
-        return self.bytes[self.starts[index] : self.ends[index]].tobytes().decode()
+        return str(self.bytes.data[self.starts[index] : self.ends[index]], "utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        content = self.bytes.data  # whose slices cost a tenth of a mapped array's
+        for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
+            yield str(content[start:end], "utf-8")
 
     def __repr__(self) -> str:
         return f"Texts({len(self)} texts)"

@@ -43,4 +43,7 @@ def corrupt_record(path: Path | str, row: int, reason: str) -> ValueError:
 
 def unreadable(path: Path, rule: str, error: Exception) -> ValueError:
     """Return the error for a file of which nothing can be read."""
-    return ValueError(f"{path.name} must be {rule}, got {type(error).__name__}: {error} at {path}. Try getting it anew")
+    reason = str(error).partition("\n")[0].rstrip(":")
+    return ValueError(
+        f"{path.name} must be {rule}, got {type(error).__name__}: {reason} at {path}. Try getting it anew"
+    )

@@ -6,6 +6,7 @@ import io
 import re
 import tarfile
 import wave
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def _read_npz(paths: Sequence[Path], records: Records) -> Parts:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             samples, offsets, digit, is_test, rate = (arrays[name] for name in names)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise unreadable(path, f"a whole .npz with {', '.join(names)}", error) from error
     if samples.dtype != np.int16 or not len(offsets) == len(digit) + 1 == len(is_test) + 1 or int(rate) != SAMPLE_RATE:
         raise ValueError(

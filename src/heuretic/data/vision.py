@@ -7,6 +7,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def _read_npz(paths: Sequence[Path], records: Records) -> Parts:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             x, y, x_test, y_test = (arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
-    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise unreadable(path, "a whole .npz with x_train, y_train, x_test and y_test", error) from error
     return {
         "train": _checked(x, y, (28, 28), len(FASHION_MNIST), f"{path}:x_train", records),
@@ -148,7 +149,7 @@ def _read_cifar(paths: Sequence[Path], records: Records) -> Parts:
                 name: _batch(archive.extractfile(f"cifar-10-batches-py/{name}"))
                 for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
             }
-    except (OSError, KeyError, EOFError, ValueError, tarfile.TarError, pickle.UnpicklingError, zlib.error) as error:
+    except (OSError, KeyError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise unreadable(path, "the whole archive with cifar-10-batches-py", error) from error
     splits = {
         name: _checked(images, labels, (32, 32, 3), len(CIFAR10), f"{path}:{name}", records)
@@ -161,9 +162,12 @@ def _read_cifar(paths: Sequence[Path], records: Records) -> Parts:
 
 
 def _batch(file: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    batch = _Arrays(file, encoding="bytes").load()
-    pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(pixels), np.asarray(batch[b"labels"], np.int64)
+    try:
+        batch = _Arrays(file, encoding="bytes").load()
+        pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(pixels), np.asarray(batch[b"labels"], np.int64)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"a batch that is no pickle of arrays: {error}") from error
 
 
 class _Arrays(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""Training a classifier of images for a fixed number of epochs, and its accuracy."""
+"""Training a classifier of images that are in memory for a fixed number of epochs, as checks of networks do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from heuretic.train.classification import cross_entropy, measured
+from heuretic.train.loop import Loop
+from heuretic.train.optimization import Optimization
 
 
 def as_tensors(images: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -29,33 +32,28 @@ def train_classifier(
         lr: The highest learning rate. seed: Of the order of the images. batch: Images a step; a remainder is left out.
     The network ends in evaluation mode.
     """
-    network.train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the quicker layout for training on a CPU
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the quicker layout for training on a CPU
     images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    count = len(images)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, functools.partial(_share_of_lr, steps=epochs * (count // batch))
-    )
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for chosen in torch.randperm(count, generator=order).split(batch)[: count // batch]:
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(images[chosen]), labels[chosen]).backward()
-            optimizer.step()
-            schedule.step()
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
+    draw, a_epoch = torch.Generator().manual_seed(seed), len(images) // batch
+    orders = [torch.randperm(len(images), generator=draw) for _ in range(epochs)]
+
+    def batches(step: int) -> tuple[Tensor, Tensor]:
+        first = step % a_epoch * batch
+        chosen = orders[step // a_epoch][first : first + batch]
+        return images[chosen], labels[chosen]
+
+    sgd = functools.partial(torch.optim.SGD, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+    loop = Loop(steps=epochs * a_epoch, progress=False)
+    training = Optimization(sgd, _share_of_lr, decay_all=True, cpu=True).start(network, loop.steps, cross_entropy())
+    loop.run(training, batches, seed=seed)
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
-def _share_of_lr(step: int, *, steps: int) -> float:
+def _share_of_lr(step: int, steps: int) -> float:
     warm = max(1, steps // 10)
     return (step + 1) / warm if step < warm else (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the share of images whose class the network, put into evaluation mode, finds."""
-    network.eval()
-    with torch.inference_mode():
-        hits = [(network(x).argmax(1) == y).sum() for x, y in zip(images.split(500), labels.split(500), strict=True)]
-    return float(torch.stack(hits).sum()) / len(labels)
+    """Return the share of images whose class the network finds in evaluation mode, in which it is left."""
+    return measured(network.eval(), zip(images.split(500), labels.split(500), strict=True))["accuracy"]

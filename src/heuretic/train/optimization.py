@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -94,11 +94,14 @@ class Training:
         if settings.compile:
             model.compile()
         self.network, self.optimizer = self._accelerator.prepare(model, optimizer)
-        if self._accelerator.scaler is None and self._accelerator.distributed_type in _PLAIN:
-            self.optimizer = (
-                optimizer  # accelerate's wrapping looks for packages in every step, for a tenth of a millisecond
-            )
-        self.model: nn.Module = self._accelerator.unwrap_model(self.network, keep_torch_compile=True)
+        # Accelerate's wrapping looks for packages in every step, for a tenth of a millisecond.
+        self._plain = self._accelerator.scaler is None and self._accelerator.distributed_type in _PLAIN
+        if self._plain:
+            self.optimizer = optimizer
+        # Losses are computed under `autocast`; accelerate would also make the model's own `forward` do so, for ever.
+        self.model: nn.Module = self._accelerator.unwrap_model(
+            self.network, keep_fp32_wrapper=False, keep_torch_compile=True
+        )
         self.device: torch.device = self._accelerator.device
         self._average = None
         if settings.ema is not None:
@@ -116,7 +119,7 @@ class Training:
                 "Training must be started with a loss to be called. Try optimization.start(model, steps, loss)"
             )
         if self.settings.accumulate == 1:
-            with self._accelerator.autocast():
+            with self.autocast():
                 measures = _measures(self.loss(self.network, batch))
             self.backward(measures["loss"])
         else:
@@ -130,7 +133,7 @@ class Training:
         for number, (part, share) in enumerate(parts):
             last = number == len(parts) - 1
             with nullcontext() if last else self._accelerator.no_sync(self.network):
-                with self._accelerator.autocast():
+                with self.autocast():
                     measures = _measures(self.loss(self.network, part))  # type: ignore[misc]
                 self.backward(measures["loss"] * share)
             for name, value in measures.items():
@@ -138,15 +141,16 @@ class Training:
                 total[name] = total.get(name, 0.0) + share * value
         return total
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
+    def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the chosen precision inside the block."""
-        with self._accelerator.autocast():
-            yield
+        return nullcontext() if self.settings.precision == "no" else self._accelerator.autocast()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss` to what the weights have."""
-        self._accelerator.backward(loss)
+        if self._plain:
+            loss.backward()
+        else:
+            self._accelerator.backward(loss)
 
     def finish(self, step: int, measures: dict[str, Any] | None = None) -> None:
         """Clip, step the optimizer at the rate of `step`, forget the gradient and move the average.

@@ -33,7 +33,7 @@ class Progress:
         if now < self._due:
             return
         self._due = now + (REFRESH_S if self._terminal else PLAIN_S)
-        shown = "  ".join(f"{name} {float(value):.4g}" for name, value in measures.items())
+        shown = "  ".join(f"{name} {_number(value):.4g}" for name, value in measures.items())
         rate = (done - self.first) / max(1e-9, now - self._started)
         if self._terminal:
             if self._bar is None:
@@ -67,3 +67,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if hasattr(value, "detach") else value)
