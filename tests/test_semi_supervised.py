@@ -1,8 +1,10 @@
 """Semi-supervised recipes: their formulas against numpy and exact gradients, which rows they take, and exact resuming."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -22,6 +24,8 @@ from heuretic.data.dataset import DataSet, Split
 from heuretic.data.packed import Texts
 from heuretic.data.text_augmentation import WordReplacement
 from heuretic.data.vocabulary import Vocabulary
+from heuretic.ideas import few_labels
+from heuretic.ideas.result import Arm, compare
 from heuretic.nn.text_classifier import TextClassifier
 from heuretic.train import Constant, Diverged, Loop, Optimization, Run, Trained, Views
 from heuretic.train.consistency import annealed_cross_entropy, annealing_threshold, in_one_pass
@@ -401,7 +405,7 @@ def test_programs_make_larger_students() -> None:
 
 
 def paragraphs() -> DataSet[Any, Any]:
-    """Return paragraphs of Python's manual on sequences and on special methods, to be told apart; six of each are labelled."""
+    """Return paragraphs of Python's manual on sequences and on special methods, to be told apart; fifteen of each are labelled."""
     texts, labels = [], []
     for label, topic in enumerate(("typesseq", "specialnames")):
         found = [part for part in topics[topic].split("\n\n") if len(part) > 80][:70]
@@ -410,20 +414,7 @@ def paragraphs() -> DataSet[Any, Any]:
     rows = Split(Texts.of(texts), np.array(labels))
     order = np.random.default_rng(0).permutation(len(rows))
     data = DataSet("manual", rows[order[40:]], rows[order[:40]], rows[order[:40]], None, ("sequences", "methods"), "")
-    return data.with_labels(12)
-
-
-class Words:
-    """What `Images` is for images: numbers of the words of texts, padded to the longest of a batch."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-
-    def __call__(self, raw: Any, augment: Any, draw: Any, device: torch.device) -> Tensor:
-        texts = list(raw)
-        for each in augment:
-            texts = each(texts, draw)
-        return torch.from_numpy(self.vocabulary.encode(texts)).to(device)
+    return data.with_labels(30)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -433,7 +424,7 @@ def test_it_learns_texts(recipe: str) -> None:
     replaced = (WordReplacement(0.3).fit(unlabelled.inputs),)
     vocabulary = Vocabulary.build(unlabelled.inputs)
     shared: dict[str, Any] = {
-        "optimization": ADAM, "loop": Loop(steps=60, progress=False), "batch": 8, "ratio": 3, "inputs": Words(vocabulary),
+        "optimization": ADAM, "loop": Loop(steps=60, progress=False), "batch": 8, "ratio": 3, "inputs": hr.train.Texts(vocabulary),
     }  # fmt: skip
     models = [TextClassifier(vocabulary.size, 2, 16) for _ in range(2)]
     if recipe == "uda":
@@ -445,3 +436,41 @@ def test_it_learns_texts(recipe: str) -> None:
             models[0], models[1], data, strong=replaced, finetuning_steps=30, finetuning=ADAM, **shared
         )
     assert trained.metrics["validation_accuracy"] > 0.7
+
+
+# The checks of the ideas
+
+
+@pytest.mark.parametrize("slug", ["uda", "noisy-student", "meta-pseudo-labels"])
+def test_checks_repeat_bit_for_bit(slug: str) -> None:
+    idea = import_module(f"heuretic.ideas.{slug.replace('-', '_')}").IDEA
+    first, again = (idea.reproduce("smoke") for _ in range(2))
+    assert first.arms == again.arms
+    assert first.verdict == "not testable at this scale"
+    assert [comparison.treatment for comparison in first.comparisons] == [slug, f"{slug}, digits"]
+    assert set(first.data) == {"digits"}
+    programs = [arm.settings["program"] for name, arm in first.arms.items() if "," in name]
+    assert all(re.search(r"labels=50\)", each) and "batch=32" in each for each in programs)
+    with pytest.raises(ValueError, match="scale must be one of smoke, small, full, got 'huge'"):
+        idea.reproduce("huge")
+
+
+def arm(*accuracies: float) -> Arm:
+    return Arm({}, {"test_accuracy": accuracies})
+
+
+def test_the_rule_by_hand() -> None:
+    """The mean must be above, and no data set below."""
+    arms = {
+        "x": arm(0.8, 0.81, 0.8), "supervised": arm(0.7, 0.7, 0.71), "x, a": arm(0.9, 0.91, 0.9), "supervised, a": arm(0.7, 0.7, 0.7),
+        "x, b": arm(0.5, 0.9, 0.7), "supervised, b": arm(0.7, 0.7, 0.7), "x, c": arm(0.6, 0.61, 0.6), "supervised, c": arm(0.7, 0.7, 0.7),
+    }  # fmt: skip
+    overall, a, b, c = (
+        compare(arms, "test_accuracy", f"x{end}", f"supervised{end}") for end in ("", ", a", ", b", ", c")
+    )
+    assert few_labels.judged("small", overall, [a, b]) == "reproduced"
+    assert few_labels.judged("small", overall, [a, c]) == "not testable at this scale"
+    assert few_labels.judged("small", c, [c]) == "not reproduced"
+    assert few_labels.judged("small", b, [a, b]) == "not testable at this scale"
+    assert few_labels.judged("smoke", overall, [a]) == "not testable at this scale"
+    assert "0.9033 against 0.7000 on a" in few_labels.reason_of(arms, overall, [a])

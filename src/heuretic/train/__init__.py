@@ -1,6 +1,6 @@
 """Training: one loop, optimizers, recipes on top of the loop, and spaces of networks to train."""
 
-from heuretic.train.batches import Batches, Images, Inputs, Order, Views, together
+from heuretic.train.batches import Batches, Images, Inputs, Order, Texts, Views, together
 from heuretic.train.classification import Classification, cross_entropy, measured, predictions
 from heuretic.train.factorized_space import factorized_space
 from heuretic.train.loop import Diverged, Loop, Run
@@ -13,5 +13,5 @@ from heuretic.train.training_program import Trained, evaluate, run
 __all__ = [
     "Batches", "Classification", "Constant", "Cosine", "Decay", "Diverged", "Images", "Inputs", "Lion", "Loop", "Optimization", "Order",
     "Run", "Trained", "Training", "cross_entropy", "evaluate", "factorized_space", "measured", "meta_pseudo_labels", "noisy_student", "predictions",
-    "run", "supervised", "together", "uda", "Views",
+    "run", "supervised", "together", "uda", "Texts", "Views",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from heuretic.train.seeds import derived_seed, generator
 
 if TYPE_CHECKING:
     from heuretic.data import Split
+    from heuretic.data.vocabulary import Vocabulary
 
 #: Changes uint8 images of shape (batch, channels, height, width) by what it draws from the generator.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -112,6 +113,27 @@ class Images:
         if self.size is not None and tuple(x.shape[-2:]) != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=self.size < min(x.shape[-2:]))
         return x
+
+
+class Texts:
+    """Texts as a model is given them: augmented, and as numbers of their words, shape (n, words).
+
+    Args:
+        vocabulary: Gives the numbers. length: Words that are taken of a text; None for as many as the longest of a batch has.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, length: int | None = None) -> None:
+        self.vocabulary, self.length = vocabulary, length
+
+    def __call__(
+        self, raw: Any, augment: Sequence[Callable[..., Any]] = (), draw: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:  # fmt: skip
+        """Return the numbers of the words of texts, behind the end of a text those of padding. Augmentations see lists of str."""
+        texts = list(raw)
+        for each in augment:
+            texts = each(texts, draw)
+        return torch.from_numpy(self.vocabulary.encode(texts, self.length)).to(device, non_blocking=True)
 
 
 class Batches:

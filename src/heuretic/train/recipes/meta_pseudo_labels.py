@@ -152,7 +152,10 @@ class Learning:
         target = sharpened(seen, self.temperature)
         agreement = disagreement(target, logits, (target.amax(1) >= self.confidence).float())
         loss = supervised + self.uda_weight * min(1.0, step / max(1, self.ramp)) * agreement
-        measures: dict[str, Tensor | float] = {"teacher_supervised": supervised.detach(), "disagreement": agreement.detach()}
+        measures: dict[str, Tensor | float] = {
+            "teacher_supervised": supervised.detach(),
+            "disagreement": agreement.detach(),
+        }
         pseudo = torch.zeros((), device=loss.device)
         if step >= self.waiting:
             # A teacher that has diverged is for the loop to report, by its loss.
