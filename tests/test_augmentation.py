@@ -14,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from heuretic.data import FlipCrop, RandAugment, fashion_mnist
+import heuretic as hr
+from heuretic.data import (
+    AutoAugment,
+    CutMix,
+    Cutout,
+    FlipCrop,
+    MixUp,
+    Policy,
+    RandAugment,
+    Step,
+    fashion_mnist,
+    operations,
+)
 from heuretic.data.operations import MORE_OPERATIONS, OPERATIONS, argument, operate, operate_pil
 
 Image = pytest.importorskip("PIL.Image")
@@ -93,6 +105,38 @@ def test_whole_augmentation_equals_pillow() -> None:
             assert (ours.numpy() == from_pil(augment.pil(to_pil(image), seeded(seed)))).all()
 
 
+def test_accelerators_get_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [torch.from_numpy(real_images(name, 64)) for name in ("cifar-10", "fashion-mnist")]
+    batches.append(torch.zeros(64, 3, 5, 4, dtype=torch.uint8))
+    augments = (
+        RandAugment(ops=3, operations=EVERY),
+        RandAugment(magnitude=20),
+        AutoAugment("svhn"),
+        FlipCrop(),
+        Cutout(8),
+    )
+    expected = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
+    monkeypatch.setattr(operations, "on_cpu", lambda images: False)  # the other way, on the same memory
+    found = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
+    assert [k for k, pair in enumerate(zip(found, expected, strict=True)) if not torch.equal(*pair)] == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gets_the_same_pixels() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (256, 3, 32, 32), dtype=np.uint8))
+    for augment in (RandAugment(ops=3, operations=EVERY), AutoAugment(), FlipCrop(), Cutout(8)):
+        found = augment(images.cuda(), seeded())
+        assert found.is_cuda
+        assert torch.equal(found.cpu(), augment(images, seeded()))
+
+
+def test_large_images_are_changed_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 3, 20, 30), dtype=np.uint8))
+    expected = RandAugment(ops=3)(images, seeded())
+    monkeypatch.setattr("heuretic.data.augment._LARGE", 0)  # images are then changed one by one
+    assert torch.equal(RandAugment(ops=3)(images, seeded()), expected)
+
+
 def test_rand_augment_draws_all_operations_evenly_from_its_generator() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(20, 250, (2000, 3, 20, 20), dtype=np.uint8))
     before = torch.random.get_rng_state()
@@ -141,3 +185,107 @@ def test_what_cannot_be_augmented() -> None:
 def test_the_room_opens_without_torch_and_pillow() -> None:
     code = "import heuretic.data, sys; assert not {'torch', 'PIL'} & set(sys.modules); heuretic.data.RandAugment"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn", "imagenet"])
+def test_published_policies(name: str) -> None:
+    augment = AutoAugment(name)
+    policy = augment.as_policy()
+    assert [len(steps) for steps in policy.sub_policies] == [2] * 25
+    images = torch.from_numpy(real_images("cifar-10", 48))
+    changed = augment(images, seeded(1))
+    assert torch.equal(changed, policy(images, seeded(1)))
+    assert 0.2 < (changed == images).flatten(1).all(1).logical_not().float().mean() <= 1
+    for seed, image in enumerate(images):
+        ours = augment(image[None], seeded(seed))[0]
+        assert (ours.numpy() == from_pil(augment.pil(to_pil(image.numpy()), seeded(seed)))).all()
+
+
+def test_policy_follows_probabilities_and_signs() -> None:
+    images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(1000, 1, 8, 8)
+    policy = Policy(
+        ((Step("translate-x", 0.5, 10),), (Step("invert", 0.25), Step("solarize-add", 1.0, 10))), translation=0.25
+    )
+    moved = [torch.full((8, 8), 128, dtype=torch.uint8) for _ in range(2)]
+    moved[0][:, :6], moved[1][:, 2:] = images[0, 0, :, 2:], images[0, 0, :, :6]
+    expected = {
+        "same": (images[0, 0], 0.25), "left": (moved[0], 0.125), "right": (moved[1], 0.125),
+        "brighter": (images[0, 0] + 110, 0.375), "inverted": (255 - images[0, 0], 0.125),
+    }  # fmt: skip
+    changed = policy(images, seeded())[:, 0]
+    shares = {name: float((changed == image).flatten(1).all(1).float().mean()) for name, (image, _) in expected.items()}
+    assert shares == {name: pytest.approx(share, abs=0.05) for name, (_, share) in expected.items()}
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_policy_is_a_program_to_search_and_to_save() -> None:
+    step = Step(hr.one_of("rotate", "invert"), hr.one_of(0.4, 0.8), hr.one_of(1, 9))
+    open_policy = Policy(((step, Step("equalize")),))
+    assert hr.Space(open_policy).size == 8
+    found = {
+        hr.dumps(Policy(((Step(name, chance, level), Step("equalize")),)))
+        for name in ("rotate", "invert")
+        for chance in (0.4, 0.8)
+        for level in (1, 9)
+    }
+    assert len(found) == 8
+    policy = AutoAugment("svhn").as_policy()
+    assert hr.loads(hr.dumps(policy)) == policy
+    assert hr.Space(RandAugment(magnitude=hr.one_of(3, 9))).size == 2
+    for bad in (lambda: Policy(()), lambda: Step("spin"), lambda: AutoAugment("mnist")):
+        with pytest.raises(ValueError, match="must be"):
+            bad()
+
+
+def test_cutout_blanks_a_square_anywhere() -> None:
+    images = torch.full((500, 3, 9, 7), 5, dtype=torch.uint8)
+    blank = Cutout(size=4, fill=77)(images, seeded()) == 77
+    assert torch.equal(blank[:, 0], blank[:, 2])
+    whole = blank[:, 0].flatten(1).sum(1) == 16
+    # a centre keeps the square inside if it is at rows 2 to 7 of 9 and columns 2 to 5 of 7
+    assert whole.float().mean() == pytest.approx(6 / 9 * 4 / 7, abs=0.08)
+    for square in blank[:, 0]:
+        rows, columns = square.any(1), square.any(0)
+        assert torch.equal(square, rows[:, None] & columns)
+        assert 2 <= rows.sum() <= 4
+        assert 2 <= columns.sum() <= 4
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_mixup(dtype: torch.dtype) -> None:
+    images = torch.arange(8, dtype=dtype).view(8, 1, 1, 1).expand(8, 3, 2, 2)
+    labels = torch.eye(8)
+    weights = []
+    for seed in range(300):
+        mixed, shares = MixUp(alpha=0.4)(images, labels, seeded(seed))
+        assert (mixed.dtype, mixed.shape) == (torch.float32, images.shape)
+        assert torch.allclose(shares.sum(1), torch.ones(8))
+        assert torch.allclose(mixed[:, 0, 0, 0], shares @ torch.arange(8.0), atol=1e-5)
+        apart = [float(row[k]) for k, row in enumerate(shares) if row.max() < 1 or row[k] < 1]
+        weights += apart[:1]
+    # Beta(0.4, 0.4): mean 1/2 and variance 1 / (4 (2 alpha + 1))
+    assert np.mean(weights) == pytest.approx(0.5, abs=0.08)
+    assert np.var(weights) == pytest.approx(1 / 7.2, abs=0.03)
+    assert torch.equal(MixUp()(images, labels, seeded(5))[0], MixUp()(images, labels, seeded(5))[0])
+
+
+def test_cutmix_labels_are_the_areas() -> None:
+    images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1).expand(6, 3, 10, 7)
+    areas = []
+    for seed in range(300):
+        mixed, shares = CutMix()(images, torch.eye(6), seeded(seed))
+        assert mixed.dtype == torch.uint8
+        for image, row in zip(mixed, shares, strict=True):
+            assert torch.allclose(row, (image[0].flatten()[:, None] == torch.arange(6)).float().mean(0), atol=1e-6)
+        pasted = (mixed != images)[:, 0]
+        different = [mask for mask in pasted if mask.any()]
+        assert all(
+            torch.equal(mask, mask.any(1)[:, None] & mask.any(0)) and torch.equal(mask, different[0])
+            for mask in different
+        )
+        areas.append(float(different[0].float().mean()) if different else 0.0)
+    assert 0.2 < np.mean(areas) < 0.4  # uniform, less what falls outside
+    with pytest.raises(
+        ValueError, match=r"labels must be floats of shape \(6, classes\), got torch.int64 of shape \(6,\)"
+    ):
+        CutMix()(images, torch.arange(6), seeded())

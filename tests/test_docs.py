@@ -32,13 +32,14 @@ def run_page(page: str, count: int, folder: Path) -> str:
 
 
 def test_the_readme_runs_and_shows_what_it_says(tmp_path: Path) -> None:
-    printed = run_page("README.md", 5, tmp_path)
+    printed = run_page("README.md", 6, tmp_path)
     assert "SiLU()" in printed
     assert "ReLU()" not in printed
     assert "-> SquaredReLU" in printed
     assert "(CondConv(experts=4), AdvProp(), StochasticDepths())" in printed
     assert "~ [0].depth: 2 -> 4" in printed
     assert "2 True" in printed
+    assert re.search(r"'validation_accuracy': 0\.\d", printed)
     assert re.search(r"[1-9]\d* on the front; [1-9]\d* equivalents not paid for", printed)
     assert (tmp_path / "report.html").stat().st_size > 1e6
     assert (tmp_path / "study.db").exists()

@@ -10,16 +10,28 @@ from heuretic.data.local import data_file
 from heuretic.data.packed import Texts, Waveforms
 
 if TYPE_CHECKING:
-    from heuretic.data.augment import FlipCrop, RandAugment
+    from heuretic.data.augment import AutoAugment, Cutout, FlipCrop, Policy, RandAugment, Step
+    from heuretic.data.corruptions import CORRUPTIONS, corrupted, mean_corruption_error
+    from heuretic.data.mixing import CutMix, MixUp
 
-#: By name: the module it is in. These need torch, and are imported when first used.
+#: By name: the module it is in. Most need torch; they are imported when first used.
 _LATER = {
+    "AutoAugment": "augment",
+    "CORRUPTIONS": "corruptions",
+    "CutMix": "mixing",
+    "Cutout": "augment",
     "FlipCrop": "augment",
+    "MixUp": "mixing",
+    "Policy": "augment",
     "RandAugment": "augment",
+    "Step": "augment",
+    "corrupted": "corruptions",
+    "mean_corruption_error": "corruptions",
 }
 
 __all__ = [
-    "DataSet", "FlipCrop", "Images", "RandAugment", "Split", "Texts", "Waveforms", "data_file", "digits", "fashion_mnist", "load",
+    "CORRUPTIONS", "AutoAugment", "CutMix", "Cutout", "DataSet", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Split", "Step",
+    "Texts", "Waveforms", "corrupted", "data_file", "digits", "fashion_mnist", "load", "mean_corruption_error",
 ]  # fmt: skip
 
 

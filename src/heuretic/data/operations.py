@@ -106,6 +106,11 @@ def operate_pil(operation: str, image: Image, value: float) -> Image:
             return getattr(ImageOps, operation)(image)
 
 
+def on_cpu(images: Tensor) -> bool:
+    """Whether these can be worked on as numpy arrays, in the same memory."""
+    return images.device.type == "cpu"
+
+
 # -- tables of 256 values, made on the CPU ------------------------------------------------------------------------------
 
 
@@ -117,7 +122,7 @@ def _look_up(images: Tensor, tables: Sequence[bytes]) -> Tensor:
         tables: One for all images, one for each, or one for each of their channels, in order.
     """
     parts = images.view(len(tables), -1)
-    if images.device.type == "cpu":
+    if on_cpu(images):
         found = [bytearray(part.numpy().data).translate(table) for part, table in zip(parts, tables, strict=True)]
         return torch.frombuffer(found[0] if len(found) == 1 else bytearray().join(found), dtype=torch.uint8).view_as(
             images
@@ -131,10 +136,6 @@ _VALUES = np.arange(256)
 
 def _table(values: NDArray[Any]) -> bytes:
     return values.clip(0, 255).astype(np.uint8).tobytes()
-
-
-def _solarize_table(threshold: float) -> bytes:
-    return _table(np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES))
 
 
 def _solarize_add_table(addition: float) -> bytes:
@@ -169,7 +170,7 @@ def _equalize_tables(counts: NDArray[Any]) -> list[bytes]:
 
 def _autocontrast(images: Tensor, value: float) -> Tensor:
     planes = images.flatten(2).flatten(0, 1)
-    if images.device.type == "cpu":  # numpy takes a tenth of the time
+    if on_cpu(images):  # numpy takes a tenth of the time
         low, high = planes.numpy().min(1).tolist(), planes.numpy().max(1).tolist()
     else:
         low, high = (ends.tolist() for ends in planes.aminmax(dim=1))
@@ -178,7 +179,7 @@ def _autocontrast(images: Tensor, value: float) -> Tensor:
 
 def _equalize(images: Tensor, value: float) -> Tensor:
     planes = images.flatten(2).flatten(0, 1)
-    if images.device.type == "cpu":  # one by one takes half the time
+    if on_cpu(images):  # one by one takes half the time
         counts = torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
     else:
         rows = torch.arange(len(planes), device=images.device)[:, None] * 256
@@ -193,7 +194,7 @@ def _contrast(images: Tensor, factor: float) -> Tensor:
     return _look_up(images, [_contrast_table(mean, factor) for mean in means])
 
 
-# -- pixels that depend on others -------------------------------------------------------------------------------------
+# -- arithmetic, where pixels depend on others or this is faster -------------------------------------------------------
 
 
 def _blend(start: Tensor, end: Tensor, factor: float) -> Tensor:
@@ -205,12 +206,23 @@ def _blend(start: Tensor, end: Tensor, factor: float) -> Tensor:
 
 
 def _grey(colours: Tensor) -> Tensor:
-    """Return the grey values of float32 images, shape (images, 1, height, width). All sums are whole numbers below 2 ** 24: exact."""
+    """Return the grey values of float32 images, shape (images, 1, height, width).
+
+    Exact, as in whole numbers: all sums are multiples of 2 ** -16 below 2 ** 8.
+    """
     if colours.shape[1] == 1:
         return colours
     red, green, blue = colours.split(1, dim=1)
-    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
-    return total.add_(32768).mul_(2**-16).floor_()
+    total = (red * (19595 / 2**16)).add_(green, alpha=38470 / 2**16).add_(blue, alpha=7471 / 2**16)
+    return total.add_(0.5).floor_()
+
+
+def _solarize(images: Tensor, threshold: float) -> Tensor:
+    """Invert values from a threshold on; as exclusive or, in a quarter of the time of a table."""
+    if on_cpu(images):
+        pixels = images.numpy()
+        return torch.from_numpy(pixels ^ -(pixels >= threshold).view(np.uint8))
+    return torch.where(images >= float(threshold), 255 - images, images)  # 256 as a whole number would become 0
 
 
 def _color(images: Tensor, factor: float) -> Tensor:
@@ -222,18 +234,34 @@ def _color(images: Tensor, factor: float) -> Tensor:
 
 
 def _sharpness(images: Tensor, factor: float) -> Tensor:
-    """Blend with the smoothed image, but for its border."""
+    """Blend with the smoothed image, but for its border: means of 3 x 3 with the middle 5 times, rounded."""
     height, width = images.shape[-2:]
     if min(height, width) < 3:
         return images
-    pixels = images.flatten().to(torch.int16)
     # Sums run over the end of each row, into the next. Only the border, which stays as it is, gets something wrong.
-    rows = (pixels[:-2] + pixels[1:-1]).add_(pixels[2:])
-    sums = (rows[: -2 * width] + rows[width:-width]).add_(rows[2 * width :])
-    inner = pixels[width + 1 : -width - 1]
-    smooth = sums.add_(inner, alpha=4).float().mul_(1 / 13).add_(0.5).floor_()  # ties are 1 / 26 away: rounding is safe
+    after = slice(width + 1, -width - 1)
     sharp = torch.empty_like(images)
-    sharp.view(-1)[width + 1 : -width - 1] = _blend(smooth, inner.float(), factor)
+    if on_cpu(images):  # where numpy can divide whole numbers fast
+        pixels = images.numpy().ravel().astype(np.uint16)
+        rows = pixels[:-2] + pixels[1:-1]
+        rows += pixels[2:]
+        sums = rows[: -2 * width] + rows[width:-width]
+        sums += rows[2 * width :]
+        inner = pixels[after]
+        sums += inner << 2
+        sums += 6
+        sums //= 13
+        smooth, blended = sums.astype(np.float32), inner.astype(np.float32)
+        blended -= smooth
+        blended *= np.float32(factor)
+        blended += smooth
+        sharp.numpy().reshape(-1)[after] = blended.astype(np.int16).clip(0, 255)
+    else:
+        pixels = images.flatten().to(torch.int16)
+        rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
+        sums = rows[: -2 * width] + rows[width:-width] + rows[2 * width :] + 4 * pixels[after]
+        smooth = sums.float().add_(6.5).mul_(1 / 13).floor_()  # whole numbers are 1 / 26 away: rounding is safe
+        sharp.view(-1)[after] = _blend(smooth, pixels[after].float(), factor)
     for border in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
         sharp[border] = images[border]
     return sharp
@@ -247,7 +275,7 @@ _COLOUR: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "color": _color,
     "sharpness": _sharpness,
     "brightness": lambda images, factor: _look_up(images, [_contrast_table(0, factor)]),
-    "solarize": lambda images, threshold: _look_up(images, [_solarize_table(threshold)]),
+    "solarize": _solarize,
     "solarize-add": lambda images, addition: _look_up(images, [_solarize_add_table(addition)]),
     "posterize": lambda images, bits: images & (256 - 2 ** (8 - int(bits))),
     "invert": lambda images, value: 255 - images,
@@ -291,7 +319,7 @@ def _warp(images: Tensor, affine: tuple[float, ...]) -> Tensor:
     height, width = images.shape[-2:]
     index, inside, fill = _sources(affine, height, width, images.device)
     planes = images.view(-1, height * width)
-    if images.device.type == "cpu":
+    if on_cpu(images):
         warped = np.take(
             planes.numpy(), index.numpy(), axis=1, mode="clip"
         )  # "raise", the default, takes a fifth longer
