@@ -121,15 +121,26 @@ def text_task(
     return Task("mmlu-subjects", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs)
 
 
-@functools.cache
 def question_words(labels: int, validation: int, words: int, length: int) -> Texts:
     """Return what makes numbers of the words of questions; its vocabulary is that of the unlabelled ones."""
-    return Texts(Vocabulary.build(_questions(labels, validation), words), length)
+    return Texts(_vocabulary(labels, validation, words), length)
+
+
+def question_rewording(labels: int, validation: int, replaced: float) -> FittedWordReplacement:
+    """Return what replaces words that say little, as the unlabelled questions have it."""
+    return _replacement(labels, validation, replaced)
+
+
+# Programs name functions; every training builds its program anew, but a corpus need be counted only once.
 
 
 @functools.cache
-def question_rewording(labels: int, validation: int, replaced: float) -> FittedWordReplacement:
-    """Return what replaces uninformative words, as the unlabelled questions have it."""
+def _vocabulary(labels: int, validation: int, words: int) -> Vocabulary:
+    return Vocabulary.build(_questions(labels, validation), words)
+
+
+@functools.cache
+def _replacement(labels: int, validation: int, replaced: float) -> FittedWordReplacement:
     return WordReplacement(replaced).fit(_questions(labels, validation))
 
 

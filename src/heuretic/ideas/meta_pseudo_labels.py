@@ -23,7 +23,7 @@ PLANS: Mapping[Scale, Plan] = {
     "small": (
         lambda: (
             image_task("fashion-mnist", labels=250, validation=2_000, steps=800, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=500, validation=2_000, steps=600, lrs=(0.003, 0.006)),
+            image_task("cifar10", labels=500, validation=2_000, steps=400, lrs=(0.003, 0.006)),
         ),
         (1, 2, 3, 4),
     ),

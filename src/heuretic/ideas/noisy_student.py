@@ -20,8 +20,8 @@ PLANS: Mapping[Scale, Plan] = {
     "smoke": (lambda: (image_task("digits", labels=50, validation=300, steps=40, lrs=(0.01,), width=4),), (1, 2)),
     "small": (
         lambda: (
-            image_task("fashion-mnist", labels=250, validation=2_000, steps=800, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=500, validation=2_000, steps=600, lrs=(0.003, 0.006)),
+            image_task("fashion-mnist", labels=250, validation=2_000, steps=700, lrs=(0.005, 0.01)),
+            image_task("cifar10", labels=500, validation=2_000, steps=400, lrs=(0.003, 0.006)),
         ),
         (1, 2, 3, 4),
     ),
@@ -40,8 +40,8 @@ def reproduce(
 ) -> Reproduction:
     """Train a small network on few labels alone, and as the student of a network of its size that was.
 
-    There is one iteration. The labels alone are learned with weak or with strong augmentation, as is better; pseudo labels are
-    soft or hard. Teacher and student take as many updates each as the network that learns the labels alone.
+    There is one iteration. The labels alone are learned with weak or with strong augmentation, as is better, by the teacher too;
+    the student has strong augmentation. Teacher and student take as many updates each as the network that learns the labels alone.
     The verdict follows from `heuretic.ideas.few_labels.RULE`.
 
     Data: smoke takes scikit-learn's digits; the others Fashion-MNIST and CIFAR-10, or the sample of it that is there, as
@@ -59,10 +59,10 @@ def reproduce(
 
 
 def program(task: Task) -> Any:
-    """Return the training program, with the learning rate and the kind of pseudo labels left open."""
+    """Return the training program, with the learning rate and the teacher's augmentation left open."""
     return hr.sym(noisy_student)(
-        (task.model, task.model), task.data, noise=task.strong, augment=task.weak, ratio=task.ratio,
-        soft=hr.one_of(True, False), label_smoothing=0.0, **task.shared(),
+        (task.model, task.model), task.data, noise=task.strong, augment=hr.one_of(task.weak, task.strong),
+        ratio=task.ratio, label_smoothing=0.0, **task.shared(),
     )  # fmt: skip
 
 
