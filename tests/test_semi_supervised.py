@@ -424,7 +424,8 @@ def test_it_learns_texts(recipe: str) -> None:
     replaced = (WordReplacement(0.3).fit(unlabelled.inputs),)
     vocabulary = Vocabulary.build(unlabelled.inputs)
     shared: dict[str, Any] = {
-        "optimization": ADAM, "loop": Loop(steps=60, progress=False), "batch": 8, "ratio": 3, "inputs": hr.train.Texts(vocabulary),
+        "optimization": Optimization(functools.partial(torch.optim.AdamW, lr=0.03), cpu=True),
+        "loop": Loop(steps=60, progress=False), "batch": 8, "ratio": 3, "inputs": hr.train.Texts(vocabulary),
     }  # fmt: skip
     models = [TextClassifier(vocabulary.size, 2, 16) for _ in range(2)]
     if recipe == "uda":
@@ -432,9 +433,7 @@ def test_it_learns_texts(recipe: str) -> None:
     elif recipe == "noisy_student":
         trained = hr.train.noisy_student(models, data, noise=replaced, **shared)
     else:
-        trained = hr.train.meta_pseudo_labels(
-            models[0], models[1], data, strong=replaced, finetuning_steps=30, finetuning=ADAM, **shared
-        )
+        trained = hr.train.meta_pseudo_labels(models[0], models[1], data, strong=replaced, uda_weight=1.0, **shared)
     assert trained.metrics["validation_accuracy"] > 0.7
 
 
