@@ -423,8 +423,9 @@ def test_it_learns_texts(recipe: str) -> None:
     unlabelled: Any = data.unlabelled
     replaced = (WordReplacement(0.3).fit(unlabelled.inputs),)
     vocabulary = Vocabulary.build(unlabelled.inputs)
+    optimization = Optimization(functools.partial(torch.optim.AdamW, lr=0.03), cpu=True)
     shared: dict[str, Any] = {
-        "optimization": Optimization(functools.partial(torch.optim.AdamW, lr=0.03), cpu=True),
+        "optimization": optimization,
         "loop": Loop(steps=60, progress=False), "batch": 8, "ratio": 3, "inputs": hr.train.Texts(vocabulary),
     }  # fmt: skip
     models = [TextClassifier(vocabulary.size, 2, 16) for _ in range(2)]
@@ -433,7 +434,16 @@ def test_it_learns_texts(recipe: str) -> None:
     elif recipe == "noisy_student":
         trained = hr.train.noisy_student(models, data, noise=replaced, **shared)
     else:
-        trained = hr.train.meta_pseudo_labels(models[0], models[1], data, strong=replaced, uda_weight=1.0, **shared)
+        trained = hr.train.meta_pseudo_labels(
+            models[0],
+            models[1],
+            data,
+            strong=replaced,
+            uda_weight=1.0,
+            finetuning_steps=30,
+            finetuning=optimization,
+            **shared,
+        )
     assert trained.metrics["validation_accuracy"] > 0.7
 
 
