@@ -301,7 +301,8 @@ def test_a_student_waits() -> None:
     student = network()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     hr.train.meta_pseudo_labels(
-        student, network(8, 1), DATA, strong=STRONG, optimization=ADAM, loop=Loop(steps=4, progress=False), batch=8, ratio=2, wait=1.0
+        student, network(8, 1), DATA, strong=STRONG, optimization=ADAM, loop=Loop(steps=4, progress=False), batch=8, ratio=2, wait=1.0,
+        finetuning_steps=0,
     )  # fmt: skip
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
@@ -379,6 +380,10 @@ def test_other_refusals() -> None:
         train("uda", Loop(steps=1), annealing="cubic")
     with pytest.raises(ValueError, match="models must be a teacher and at least one student, got 1"):
         hr.train.noisy_student((network(),), DATA)
+    with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
+        train("noisy_student", Loop(steps=1), per_class=0)
+    with pytest.raises(ValueError, match="accumulate must be 1"):
+        train("meta_pseudo_labels", Loop(steps=1), optimization=replace(ADAM, accumulate=2))
 
 
 def test_programs_make_larger_students() -> None:

@@ -35,7 +35,7 @@ def meta_pseudo_labels(
     optimization: Optimization = Optimization(), teacher_optimization: Optimization | None = None, loop: Loop = Loop(),
     batch: int = 128, ratio: float = 7, augment: Sequence[Callable[..., Any]] = (), wait: float = 0.01, ramp: float = 1 / 60,
     temperature: float = 0.7, confidence: float = 0.6, uda_weight: float = 8.0, feedback: float = 1.0, memory: float = 0.99,
-    label_smoothing: float = 0.15, finetuning_steps: int = 0, finetuning: Optimization | None = None,
+    label_smoothing: float = 0.15, finetuning_steps: int = 1000, finetuning: Optimization | None = None,
     inputs: Inputs | None = None, seed: int = 0, trial: Reporter | None = None, meter: Meter | None = None,
 ) -> Trained:  # fmt: skip
     """Train `model` on labels that a teacher, trained at the same time, draws for `data.unlabelled`; then finetune it on labels.
@@ -61,7 +61,8 @@ def meta_pseudo_labels(
         temperature: Of the teacher's targets for itself, > 0. confidence: Least probability of these, after sharpening.
         memory: Decay of the moving average of h, in [0, 1).
         label_smoothing: Share of labels that is spread over all classes, in [0, 1).
-        finetuning_steps: Updates of the student on labelled rows at the end, by `finetuning`. Default: SGD at a rate of 1e-5.
+        finetuning_steps: Updates on labelled rows at the end, of a copy of the student, by `finetuning`; 0 for none.
+            Default: SGD at a rate of 1e-5.
         inputs: Makes what the models are given. Default: images, normalised.
         seed: Of everything random but the weights of the models. trial, meter: See `Loop.run`.
     Returns: The student with "validation_loss" in nats and "validation_accuracy", those of the teacher as
@@ -75,6 +76,10 @@ def meta_pseudo_labels(
     """
     check_shares(wait=wait, ramp=ramp, confidence=confidence, memory=memory)
     check_positive(temperature=temperature, ratio=ratio)
+    if any(each is not None and each.accumulate > 1 for each in (optimization, teacher_optimization)):
+        raise ValueError(
+            "batches of meta pseudo labels are not split, so accumulate must be 1. Try a smaller batch or ratio"
+        )
     rows, waiting = unlabelled_rows(data), round(wait * loop.steps)
     student = optimization.start(model.train(), max(1, loop.steps - waiting))
     guide = (teacher_optimization or optimization).start(teacher.train(), loop.steps)

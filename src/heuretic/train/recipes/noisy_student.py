@@ -66,7 +66,8 @@ def noisy_student(
         raise ValueError(f"models must be a teacher and at least one student, got {len(models)}")
     check_shares(confidence=confidence)
     check_positive(ratio=ratio)
-    rows, classes = unlabelled_rows(data), len(data.classes)
+    rows = unlabelled_rows(data)
+    each = max(1, len(rows) // len(data.classes)) if per_class is None else per_class
     teacher = supervised(
         _made(models[0], derived_seed(seed, "model", 0)), data, optimization=optimization,
         loop=(teacher_loop or loop).within("0-teacher"), batch=batch, augment=augment, label_smoothing=label_smoothing,
@@ -78,7 +79,7 @@ def noisy_student(
         student = _made(given, derived_seed(seed, "model", number)).train()
         training = optimization.start(student, loop.steps, _loss(label_smoothing, soft))
         task = Classification(data, inputs, training.device)
-        labelled = _pseudo_labelled(last.model, task, rows, soft, confidence, per_class or len(rows) // classes, own)
+        labelled = _pseudo_labelled(last.model, task, rows, soft, confidence, each, own)
         batches = together(
             task.batches(data.train, batch, own, noise),
             task.batches(labelled, max(1, round(ratio * batch)), derived_seed(own, "unlabelled"), noise),
@@ -98,7 +99,7 @@ def _pseudo_labelled(
 ) -> Split:
     """Return the rows to learn from with the labels of a teacher."""
     probabilities = predictions(teacher.to(task.device), task.in_order(rows)).numpy()
-    chosen = balanced_rows(probabilities, confidence, max(1, per_class), seed)
+    chosen = balanced_rows(probabilities, confidence, per_class, seed)
     labels = probabilities[chosen]
     return cast("Split", Relabelled(rows, chosen, labels if soft else labels.argmax(1)))
 
