@@ -181,9 +181,8 @@ class Learning:
         before = self._on_labels(x, y)
         self.student.backward(loss)
         self.student.finish(step)
-        gain: Any = reduce(
-            before - self._on_labels(x, y), "mean"
-        )  # over processes, each of which has a share of the rows
+        fallen = before - self._on_labels(x, y)
+        gain: Any = reduce(fallen, "mean")  # each process has a share of the rows
         return loss.detach(), gain
 
     def _on_labels(self, x: Tensor, y: Tensor) -> Tensor:
