@@ -97,6 +97,22 @@ def test_operations_equal_pillow_on_any_image(data: st.DataObject) -> None:
     assert differing(operation, images, value) == 0
 
 
+def test_geometry_is_what_its_names_say() -> None:
+    image = real_images("cifar-10", 1)
+    picture, tensor = to_pil(image[0]), torch.from_numpy(image)
+    for degrees in (-27, 3.3, 30):
+        turned = picture.rotate(degrees, fillcolor=(128,) * 3)
+        assert (operate("rotate", tensor, degrees)[0].numpy() == from_pil(turned)).all()
+    sheared = picture.transform((32, 32), Image.Transform.AFFINE, (1, 0.27, 0, 0, 1, 0), fillcolor=(128,) * 3)
+    assert (operate("shear-x", tensor, 0.27)[0].numpy() == from_pil(sheared)).all()
+    upright = operate("shear-y", tensor.transpose(2, 3), 0.27).transpose(2, 3)
+    assert torch.equal(upright, operate("shear-x", tensor, 0.27))
+    moved = operate("translate-y", tensor, 0.25)
+    assert torch.equal(moved[..., :24, :], tensor[..., 8:, :])
+    assert (moved[..., 24:, :] == 128).all()
+    assert torch.equal(RandAugment()(tensor[:0], seeded()), tensor[:0])
+
+
 def test_whole_augmentation_equals_pillow() -> None:
     images = real_images("cifar-10", 64)
     for augment in (RandAugment(), RandAugment(ops=3, magnitude=14, operations=EVERY)):

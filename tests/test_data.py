@@ -16,6 +16,7 @@ import tarfile
 import time
 import wave
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,7 @@ FOLDERS = {
     "cifar10": "cifar10",
     "fashion-mnist": "fashion_mnist",
     "fsdd": "fsdd",
+    "mmlu-groups": "mmlu_test",
     "mmlu-subjects": "mmlu_test",
     "multi30k": "multi30k_en_de",
     "tiny-shakespeare": "tiny_shakespeare",
@@ -157,8 +159,8 @@ def test_multi30k() -> None:
     assert set(zip(fewer.validation.inputs, fewer.validation.labels, strict=True)) <= pairs
 
 
-def test_mmlu_subjects() -> None:
-    data = real("mmlu-subjects")
+def test_mmlu_groups() -> None:
+    data = real("mmlu-groups")
     assert data.classes == ("STEM", "humanities", "social sciences", "other")
     texts = [*data.train.inputs, *data.test.inputs]
     assert len(set(texts)) == len(texts), "no question is in both parts"
@@ -176,6 +178,18 @@ def test_mmlu_subjects() -> None:
     ambiguous = [text for text, subjects in groups.items() if len({by_subject[subject] for subject in subjects}) > 1]
     assert "Which of the following statements is true?" in ambiguous
     assert len(texts) + len(ambiguous) == len(groups)
+
+
+def test_mmlu_subjects() -> None:
+    data = real("mmlu-subjects")
+    content = gzip.decompress((SHARED / "mmlu_test/mmlu_test.jsonl.gz").read_bytes())
+    records = [json.loads(line) for line in content.splitlines()]
+    counts = Counter(record["subject"] for record in records)
+    assert set(data.classes) == {subject for subject, count in counts.items() if count >= 300}
+    asked = {(record["question"].strip(), record["subject"]) for record in records}
+    for split in (data.train, data.test):
+        assert all((text, data.classes[label]) in asked for text, label in zip(split.inputs, split.labels, strict=True))
+    assert 0.18 < len(data.test) / (len(data.train) + len(data.test)) < 0.22
 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext2"])
@@ -197,7 +211,7 @@ def test_running_text_is_whole(name: str) -> None:
 # How they are split
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion-mnist", "cifar10", "fsdd", "mmlu-subjects"])
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist", "cifar10", "fsdd", "mmlu-groups"])
 def test_splits_are_balanced_disjoint_and_leave_the_test_alone(name: str) -> None:
     data, classes = real(name), len(real(name).classes)
     split = load(name, validation=20 * classes, labels=5 * classes, seed=3)
@@ -492,8 +506,8 @@ def test_corrupt_questions(folder: Path) -> None:
     for line in bad:
         write(path, gzip.compress(b"\n".join([*good[:7], line, *good[7:]]) + b"\n"))
         with pytest.raises(ValueError, match=rf"line must be .* at {path}, row 7\. Try"):
-            load("mmlu-subjects")
-        data = load("mmlu-subjects", corrupt="skip")
+            load("mmlu-groups")
+        data = load("mmlu-groups", corrupt="skip")
         assert (data.skipped, len(data.train) + len(data.test)) == (1, 20)
 
 
@@ -518,10 +532,10 @@ def test_mmlu_as_published(folder: Path) -> None:
     with pytest.raises(
         ValueError, match=r"row must have 6 cells, got 3 at .*data.tar:data/test/virology_test.csv, row 166"
     ):
-        load("mmlu-subjects")
-    published = load("mmlu-subjects", corrupt="skip")
+        load("mmlu-groups")
+    published = load("mmlu-groups", corrupt="skip")
     shutil.copy(lines, folder / "mmlu_test")
-    records = load("mmlu-subjects")
+    records = load("mmlu-groups")
     assert same(published.train, records.train)
     assert same(published.test, records.test)
     assert published.skipped == 1
@@ -629,7 +643,7 @@ def files_of_all_sets(folder: Path) -> Iterator[tuple[str, Path]]:
     write(folder / "e/tiny_shakespeare/input.txt.gz", gzip.compress(colours.tobytes()))
     yield "tiny-shakespeare", folder / "e/tiny_shakespeare/input.txt.gz"
     write(folder / "f/mmlu_test/data.tar", b"\0" * 100)
-    yield "mmlu-subjects", folder / "f/mmlu_test/data.tar"
+    yield "mmlu-groups", folder / "f/mmlu_test/data.tar"
     write(folder / "g/wikitext2/wikitext-2-v1.zip", b"PK\3\4" + b"\0" * 100)
     yield "wikitext2", folder / "g/wikitext2/wikitext-2-v1.zip"
     write(folder / "h/fsdd/free-spoken-digit-dataset-1.0.9.tar.gz", gzip.compress(colours.tobytes()))

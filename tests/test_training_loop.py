@@ -425,6 +425,17 @@ def test_progress_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     assert not capsys.readouterr().err
 
 
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(run: Any) -> None:
+        if run.done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Loop(steps=8, checkpoint_every=2, folder=str(tmp_path), callbacks=(interrupt,)))
+    expected = f"interrupted after 5 of 8 steps; run it again to go on from {tmp_path}/step-000000004.pt"
+    assert expected in capsys.readouterr().err.replace("\n", "")
+
+
 def test_several_processes_train_one_model(tmp_path: Path) -> None:
     """Two processes, each with half of every batch, end with the weights of one."""
     script = tmp_path / "train.py"

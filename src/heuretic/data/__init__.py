@@ -13,25 +13,31 @@ if TYPE_CHECKING:
     from heuretic.data.augment import AutoAugment, Cutout, FlipCrop, Policy, RandAugment, Step
     from heuretic.data.corruptions import CORRUPTIONS, corrupted, mean_corruption_error
     from heuretic.data.mixing import CutMix, MixUp
+    from heuretic.data.text_augmentation import BackTranslation, FittedWordReplacement, WordReplacement, translator
+    from heuretic.data.vocabulary import Vocabulary
 
 #: By name: the module it is in. Most need torch; they are imported when first used.
 _LATER = {
     "AutoAugment": "augment",
+    "BackTranslation": "text_augmentation",
     "CORRUPTIONS": "corruptions",
     "CutMix": "mixing",
     "Cutout": "augment",
+    "FittedWordReplacement": "text_augmentation",
     "FlipCrop": "augment",
     "MixUp": "mixing",
     "Policy": "augment",
     "RandAugment": "augment",
     "Step": "augment",
+    "Vocabulary": "vocabulary",
+    "WordReplacement": "text_augmentation",
     "corrupted": "corruptions",
     "mean_corruption_error": "corruptions",
+    "translator": "text_augmentation",
 }
 
 __all__ = [
-    "CORRUPTIONS", "AutoAugment", "CutMix", "Cutout", "DataSet", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Split", "Step",
-    "Texts", "Waveforms", "corrupted", "data_file", "digits", "fashion_mnist", "load", "mean_corruption_error",
+    "CORRUPTIONS", "AutoAugment", "BackTranslation", "CutMix", "Cutout", "DataSet", "FittedWordReplacement", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Split", "Step", "Texts", "Vocabulary", "Waveforms", "WordReplacement", "corrupted", "data_file", "digits", "fashion_mnist", "load", "mean_corruption_error", "translator",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ SETS: Mapping[str, Callable[[Corrupt], DataSet[Any, Any]]] = {
     "digits": vision.digits,
     "fashion-mnist": vision.fashion_mnist,
     "fsdd": speech.fsdd,
+    "mmlu-groups": text.mmlu_groups,
     "mmlu-subjects": text.mmlu_subjects,
     "multi30k": text.multi30k,
     "tiny-shakespeare": text.tiny_shakespeare,
@@ -39,7 +40,7 @@ def load(
 ) -> DataSet[Waveforms, NDArray[np.int64]]: ...  # fmt: skip
 @overload
 def load(
-    name: Literal["mmlu-subjects"],
+    name: Literal["mmlu-groups", "mmlu-subjects"],
     *, validation: int = 0, labels: int | None = None, seed: int = 0, corrupt: Corrupt = "raise",
 ) -> DataSet[Texts, NDArray[np.int64]]: ...  # fmt: skip
 @overload
@@ -70,8 +71,8 @@ def load(
     rows are never among the others.
 
     Args:
-        name: cifar10, digits or fashion-mnist (images); fsdd (sound); mmlu-subjects (texts with classes); multi30k (texts, as
-            labels their translations); tiny-shakespeare or wikitext2 (running text).
+        name: cifar10, digits or fashion-mnist (images); fsdd (sound); mmlu-groups or mmlu-subjects (texts with
+            classes); multi30k (texts, as labels their translations); tiny-shakespeare or wikitext2 (running text).
         validation: Rows of `train` to choose by instead, as many of each class; of running text the last. 0 leaves what the
             source says, another number replaces it.
         labels: Rows of `train` that keep their labels, as many of each class; the others come as `unlabelled`, with labels -1.

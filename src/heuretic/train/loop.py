@@ -177,6 +177,11 @@ class Loop:
                         saved.save(run, parts)
                     progress.update(run.done, run.measures)
                 watch.look()
+        except KeyboardInterrupt:
+            newest = None if saved is None else saved.newest_path()
+            kept = f"run it again to go on from {newest}" if newest else "no checkpoint was kept. Try Loop(folder=...)"
+            progress.note(f"interrupted after {run.done} of {self.steps} steps; {kept}")
+            raise
         finally:
             progress.close()
             run.seconds = time.perf_counter() - began
