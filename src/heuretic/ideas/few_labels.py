@@ -114,11 +114,11 @@ def text_task(
     replaced: float = 0.3, ratio: int = 3,
 ) -> Task:  # fmt: skip
     """Return questions of MMLU to be sorted by group of subjects, and a classifier of the mean of their words' embeddings."""
-    data = hr.sym(hr.data.load)("mmlu-subjects", validation=validation, labels=labels)
+    data = hr.sym(hr.data.load)("mmlu-groups", validation=validation, labels=labels)
     model = hr.sym(TextClassifier)(words, 4, width=32, dropout=0.3)
     inputs = hr.sym(question_words)(labels, validation, words, length)
     strong = (hr.sym(question_rewording)(labels, validation, replaced),)
-    return Task("mmlu-subjects", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs)
+    return Task("mmlu-groups", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs)
 
 
 def question_words(labels: int, validation: int, words: int, length: int) -> Texts:
@@ -145,7 +145,7 @@ def _replacement(labels: int, validation: int, replaced: float) -> FittedWordRep
 
 
 def _questions(labels: int, validation: int) -> Any:
-    rows = hr.data.load("mmlu-subjects", validation=validation, labels=labels).unlabelled
+    rows = hr.data.load("mmlu-groups", validation=validation, labels=labels).unlabelled
     assert rows is not None
     return rows.inputs
 
