@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -129,6 +129,10 @@ class Loop:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+
+    def within(self, name: str) -> Loop:
+        """Return the same for one of several trainings of a recipe: what it keeps is in a folder of its own inside this one."""
+        return self if self.folder is None else replace(self, folder=str(Path(self.folder) / name))
 
     def run(
         self, update: Update, batches: Batches | Iterable[Any], *, seed: int, state: Mapping[str, Stateful] | None = None,
