@@ -20,8 +20,9 @@ from heuretic.train.optimizers.blockwise import block_count
 from heuretic.train.optimizers.lion_update import CPU_TILE, DEVICE_TILE, Entry, tiles, update_together
 
 STATE_DTYPES = (None, torch.float32, torch.bfloat16, torch.int8)
-#: Weights of a group on a CPU from which on compiling the kernel soon pays.
-_LARGE = 1 << 20
+#: Weights from which on the kernel takes a millisecond less than foreach, so that compiling it soon pays; and weights that take
+#: as long as the calls for one more tensor.
+_LARGE, _CALLS = 1 << 20, 1 << 12
 
 
 class Lion(Optimizer):
@@ -49,8 +50,8 @@ class Lion(Optimizer):
             cache; False for one tensor after the other, each as a whole.
         fused: True to read and write each number once: on a CPU by a kernel in C, for which the system needs a C
             compiler, and which leaves float16 and unusual layouts to foreach; on other devices by `torch.compile`.
-            With both None, groups of a million weights on a CPU are fused where there is a compiler, and all others
-            foreach.
+            With both None, groups of a million weights or hundreds of tensors on a CPU are fused where there is a
+            compiler, and all others foreach.
     Raises: ValueError if an argument is out of range, TypeError for complex parameters, RuntimeError if `fused` is True and
         parameters are on a CPU, but the kernel cannot be compiled.
     """
@@ -121,28 +122,25 @@ class Lion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        ready = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
-        for _, params in ready:
-            _check_dense(params)
-        for group, params in ready:
+        for group, pairs in [(group, _with_gradients(group["params"])) for group in self.param_groups]:
             alike: defaultdict[Any, list[Entry]] = defaultdict(list)
-            for p in params:
-                entry = self._entry(p, group["state_dtype"])
-                alike[p.device, p.dtype, entry[1].dtype, entry[2].dtype].append(entry)
+            for p, grad in pairs:
+                state = self.state[p] or self._begun(p, group["state_dtype"])
+                momentum = state["exp_avg"]
+                entry = p, grad, momentum, state.get("exp_avg_scale")
+                alike[p.device, p.dtype, grad.dtype, momentum.dtype].append(entry)
             for (device, *_), entries in alike.items():
                 _update(entries, device, group)
         return loss
 
-    def _entry(self, p: Tensor, dtype: torch.dtype | None) -> Entry:
+    def _begun(self, p: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:
         state = self.state[p]
-        if not state:
-            if dtype is torch.int8:
-                state["exp_avg"] = torch.zeros_like(p, dtype=dtype, memory_format=torch.contiguous_format)
-                state["exp_avg_scale"] = torch.zeros(block_count(p.numel()), device=p.device)
-            else:
-                state["exp_avg"] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
-        assert p.grad is not None
-        return p, p.grad, state["exp_avg"], state.get("exp_avg_scale")
+        if dtype is torch.int8:
+            state["exp_avg"] = torch.zeros_like(p, dtype=dtype, memory_format=torch.contiguous_format)
+            state["exp_avg_scale"] = torch.zeros(block_count(p.numel()), device=p.device)
+        else:
+            state["exp_avg"] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+        return state
 
 
 def _update(entries: list[Entry], device: torch.device, group: dict[str, Any]) -> None:
@@ -150,23 +148,23 @@ def _update(entries: list[Entry], device: torch.device, group: dict[str, Any]) -
     compiling = torch.compiler.is_compiling()
     if isinstance(lr, Tensor) and lr.device.type == "cpu" and not compiling:
         lr = lr.item()
+    elif isinstance(lr, Tensor):
+        lr = lr.reshape(())
     step, decay = (lr, -decay) if group["maximize"] else (-lr, decay)
     settings = {"step": step, "decay": decay, "weight1": 1.0 - beta1, "weight2": 1.0 - beta2}
     if compiling:
         update_together(entries, **settings)
     elif group["fused"] and device.type != "cpu":
-        _update_compiled()(entries, **{**settings, "step": torch.as_tensor(step, dtype=torch.float32, device=device)})
+        dtype = torch.float64 if entries[0][0].dtype is torch.float64 else torch.float32
+        # as a tensor, so that a schedule does not make it compile again
+        _update_compiled()(entries, **{**settings, "step": torch.as_tensor(step, dtype=dtype, device=device)})
     elif group["foreach"] is False and not group["fused"]:
         for entry in entries:
             update_together([entry], **settings)
     else:
         if device.type == "cpu" and _by_kernel(group, entries):
-            fitting = [entry for entry in entries if lion_kernel.fits(entry)]
-            if fitting:
-                lion_kernel.update_by_kernel(fitting, **settings)
-            if len(fitting) == len(entries):
-                return
-            entries = [entry for entry in entries if not lion_kernel.fits(entry)]
+            fitting, entries = lion_kernel.sorted_out(entries)
+            lion_kernel.update_by_kernel(fitting, **settings)
         for tile in tiles(entries, CPU_TILE if device.type == "cpu" else DEVICE_TILE):
             update_together(tile, **settings)
 
@@ -174,7 +172,8 @@ def _update(entries: list[Entry], device: torch.device, group: dict[str, Any]) -
 def _by_kernel(group: dict[str, Any], entries: list[Entry]) -> bool:
     if group["fused"] is not None or group["foreach"] is not None:
         return bool(group["fused"])
-    return sum(p.numel() for p, _, _, _ in entries) >= _LARGE and not lion_kernel.unavailable()
+    work = sum(p.numel() for p, _, _, _ in entries) + len(entries) * _CALLS
+    return work >= _LARGE and not lion_kernel.unavailable()
 
 
 @functools.cache
@@ -210,10 +209,16 @@ def _check_parameters(group: dict[str, Any]) -> None:
         )
 
 
-def _check_dense(params: list[Tensor]) -> None:
+def _with_gradients(params: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    pairs = []
     for p in params:
-        if p.grad is not None and p.grad.layout is not torch.strided:
+        grad = p.grad
+        if grad is None:
+            continue
+        if grad.layout is not torch.strided:
             raise RuntimeError(
-                f"gradients must be dense, got {p.grad.layout} for a parameter of shape {tuple(p.shape)}. "
+                f"gradients must be dense, got {grad.layout} for a parameter of shape {tuple(p.shape)}. "
                 f"Try nn.Embedding(..., sparse=False)"
             )
+        pairs.append((p, grad))
+    return pairs

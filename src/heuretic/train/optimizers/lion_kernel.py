@@ -21,9 +21,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
+from torch.nn import Parameter
 
 from heuretic.train.optimizers.blockwise import block_count
-from heuretic.train.optimizers.lion_update import Entry
+from heuretic.train.optimizers.lion_update import Entry, are_channels_last
 
 _SOURCE = Path(__file__).with_name("lion.c")
 _FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -46,7 +47,10 @@ def unavailable() -> str:
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    compiler = shlex.split(os.environ.get("CC", "")) or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
+    compiler = (
+        shlex.split(os.environ.get("CC", ""))
+        or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
+    )
     if not compiler:
         raise RuntimeError("there is no C compiler: neither $CC nor cc, gcc or clang")
     with tempfile.TemporaryDirectory(prefix="heuretic-") as folder:
@@ -66,24 +70,36 @@ def _compiled() -> Callable[..., None]:
     return function
 
 
-def fits(entry: Entry) -> bool:
-    """Return whether the kernel can update these: known dtypes and layouts, nothing that only looks like a tensor."""
-    p, g, m, scales = entry
-    if (p.dtype, m.dtype) not in KINDS or g.dtype is not p.dtype or type(p) not in (Tensor, torch.nn.Parameter):
+def sorted_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries that the kernel can update, and the others: of other dtypes or layouts, or of classes of their own.
+
+    The entries have the same dtypes.
+    """
+    p, g, m, _ = entries[0]
+    if (p.dtype, m.dtype) not in KINDS or g.dtype is not p.dtype:
+        return [], entries
+    fitting, others = [], []
+    for entry in entries:
+        (fitting if _is_plain(*entry) else others).append(entry)
+    return fitting, others
+
+
+def _is_plain(p: Tensor, g: Tensor, m: Tensor, scales: Tensor | None) -> bool:
+    if type(p) is not Parameter and type(p) is not Tensor:
+        return False
+    if m.shape != p.shape or g.shape != p.shape or m.device != p.device:  # torch says what is wrong with them
+        return False
+    if scales is not None and len(scales) != block_count(p.numel()):
         return False
     if p.is_contiguous() and g.is_contiguous() and m.is_contiguous():
         return True
-    return (
-        scales is None
-        and p.dim() == 4
-        and all(each.is_contiguous(memory_format=torch.channels_last) for each in (p, g, m))
-    )
+    return scales is None and are_channels_last(p, g, m)
 
 
-def update_by_kernel(
-    entries: list[Entry], *, step: float, decay: float, weight1: float, weight2: float
-) -> None:
-    """Do what `update_together` does, for entries that `fits` approves and that have the same dtypes."""
+def update_by_kernel(entries: list[Entry], *, step: float, decay: float, weight1: float, weight2: float) -> None:
+    """Do what `update_together` does, for entries that `sorted_out` approves of."""
+    if not entries:
+        return
     function = _compiled()
     sizes = array("q", [p.numel() for p, _, _, _ in entries])
     pointers = [array("q", [entry[i].data_ptr() for entry in entries]) for i in range(3)]  # type: ignore[union-attr]

@@ -5,6 +5,8 @@ float32 for all others, and round to narrower weights and momenta once, when the
 step and decay change their signs, which does the same as turning the gradient around and costs no copy.
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch names its calls for lists of tensors so, and documents them
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -31,10 +33,11 @@ def update_together(
         step: -lr, or lr to go up the gradient. decay: Weight decay, its negative to go up the gradient.
         weight1, weight2: 1 - beta1 and 1 - beta2.
     """
-    real = torch.float64 if entries[0][0].dtype is torch.float64 else torch.float32
-    weights = [p.to(real) for p, _, _, _ in entries]
-    grads = [g.to(real) for _, g, _, _ in entries]
-    momenta = [m.to(real) if scales is None else restored(m, scales) for _, _, m, scales in entries]
+    params, gradients, kept, scales = (list(column) for column in zip(*entries, strict=True))
+    real = torch.float64 if params[0].dtype is torch.float64 else torch.float32
+    weights, grads = _widened(params, real), _widened(gradients, real)
+    in_codes = scales[0] is not None
+    momenta = list(map(restored, kept, scales)) if in_codes else _widened(kept, real)
     directions = torch._foreach_lerp(momenta, grads, weight1)
     torch._foreach_sign_(directions)
     torch._foreach_lerp_(momenta, grads, weight2)
@@ -45,15 +48,18 @@ def update_together(
         torch._foreach_add_(weights, directions)
     else:
         torch._foreach_add_(weights, directions, alpha=step)
-    for (p, _, m, scales), weight, momentum in zip(entries, weights, momenta, strict=True):
-        if weight is not p:
-            p.copy_(weight)
-        if scales is not None:
-            codes, fitting = quantized(momentum)
-            m.copy_(codes)
-            scales.copy_(fitting)
-        elif momentum is not m:
-            m.copy_(momentum)
+    if weights is not params:
+        torch._foreach_copy_(params, weights)
+    if in_codes:
+        for codes, own_scales, momentum in zip(kept, scales, momenta, strict=True):
+            for part, new in zip((codes, own_scales), quantized(momentum), strict=True):
+                part.copy_(new)
+    elif momenta is not kept:
+        torch._foreach_copy_(kept, momenta)
+
+
+def _widened(tensors: list[Tensor], real: torch.dtype) -> list[Tensor]:
+    return tensors if tensors[0].dtype is real else [each.to(real) for each in tensors]
 
 
 def tiles(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
@@ -80,7 +86,7 @@ def tiles(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
 def _pieces(entry: Entry, size: int) -> Iterator[Entry]:
     p, g, m, scales = entry
     if not (p.is_contiguous() and m.is_contiguous()):
-        if scales is not None or not _are_channels_last(p, m):
+        if scales is not None or not are_channels_last(p, m):
             yield entry
             return
         p, g, m = (each.permute(0, 2, 3, 1) for each in (p, g, m))
@@ -89,5 +95,6 @@ def _pieces(entry: Entry, size: int) -> Iterator[Entry]:
     yield from zip(*parts, cuts, strict=True)
 
 
-def _are_channels_last(*tensors: Tensor) -> bool:
+def are_channels_last(*tensors: Tensor) -> bool:
+    """Return whether these are images or kernels whose channels lie next to one another in memory, all of them."""
     return all(each.dim() == 4 and each.is_contiguous(memory_format=torch.channels_last) for each in tensors)
