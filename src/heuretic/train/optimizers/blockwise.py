@@ -29,7 +29,7 @@ def quantized(values: Tensor) -> tuple[Tensor, Tensor]:
     flat = values.reshape(-1)
     blocks = F.pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
     scales = (blocks.abs().amax(1) / _STEPS).clamp(min=torch.finfo(torch.float32).tiny)
-    codes = (blocks.abs() / scales[:, None]).sqrt_().round_().copysign_(blocks)
+    codes = (blocks.abs() * scales.reciprocal()[:, None]).sqrt_().round_().copysign_(blocks)
     return codes.to(torch.int8).view(-1)[: len(flat)].view(values.shape), scales
 
 

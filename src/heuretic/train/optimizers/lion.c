@@ -77,8 +77,9 @@ static void quantize(const float *restrict m, int8_t *restrict codes, float *res
     memcpy(&scale, &largest, 4);
     scale /= 16129.0f;
     scale = scale < FLT_MIN ? FLT_MIN : scale;
+    const float inverse = 1.0f / scale;
     for (int64_t i = start; i < end; i++) {
-      codes[i] = (int8_t)(int32_t)copysignf(rintf(sqrtf(fabsf(m[i]) / scale)), m[i]);
+      codes[i] = (int8_t)(int32_t)copysignf(rintf(sqrtf(fabsf(m[i]) * inverse)), m[i]);
     }
     scales[start / BLOCK] = scale;
   }

@@ -34,7 +34,8 @@ class Lion(Optimizer):
 
     The paper advises a learning rate 3 to 10 times smaller than AdamW's and a weight decay larger by as much. All ways to
     do it round alike, whatever `foreach` and `fused` say: in float64 for parameters in float64, else in float32, with
-    parameters and momentum rounded to their own precision once a step.
+    parameters and momentum rounded to their own precision once a step. Only codes of 8-bit momentum may differ by one where a number lies
+    half-way between two, one in millions, as torch's square roots are not always the nearest.
 
     `torch.compile(optimizer.step)` works; with `lr` as a tensor, schedules do not make it compile again.
 
