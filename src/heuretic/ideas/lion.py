@@ -29,11 +29,11 @@ class UseLion(hr.Patch):
     """Put Lion in the place of AdamW or Adam in a program, converting settings as the paper advises.
 
     The learning rate is divided and the weight decay multiplied by `factor`, also where they are open choices; betas
-    become Lion's (0.9, 0.99); maximize, foreach and fused stay, settings without a counterpart (eps, amsgrad, capturable)
-    are dropped. Works on symbolic calls of the optimizer and of `functools.partial(AdamW, ...)`. Schedules stay as they are: those
-    that multiply the learning rate do the same to Lion's, but rates that they name (OneCycleLR's max_lr,
-    CosineAnnealingLR's eta_min) are for the one who wrote them to divide. Raises PatchError for Adam with weight decay, which is a
-    penalty on the loss that Lion does not have, and for differentiable steps.
+    become Lion's (0.9, 0.99); maximize, foreach and fused stay; settings without a counterpart (eps, amsgrad, capturable)
+    are dropped. Works on symbolic calls of the optimizer and of `functools.partial(AdamW, ...)`. Schedules stay as they
+    are: those that multiply the learning rate do the same to Lion's, but rates that they name (OneCycleLR's max_lr,
+    CosineAnnealingLR's eta_min) are for the one who wrote them to divide. Raises PatchError for Adam with weight decay,
+    which is a penalty on the loss that Lion does not have, and for differentiable steps.
     """
 
     name: ClassVar[str] = "lion"
@@ -96,10 +96,10 @@ class Plan:
 PLANS: Mapping[Scale, Plan] = {
     "smoke": Plan({"digits": (900, 300, 3)}, (1e-3, 1e-2), (0.01,), (1, 2)),
     "small": Plan(
-        {"digits": (900, 300, 30), "fashion-mnist": (10_000, 2_000, 6), "tiny-shakespeare": (12_800, 1_500, 1)},
-        (1e-3, 3e-3, 1e-2, 3e-2),
+        {"digits": (900, 300, 30), "fashion-mnist": (10_000, 2_000, 6), "tiny-shakespeare": (10_000, 1_500, 2)},
+        (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         (0.01, 0.1),
-        (1, 2, 3, 4),
+        (1, 2, 3, 4, 5),
     ),
     "full": Plan(
         {"digits": (900, 300, 60), "fashion-mnist": (54_000, 6_000, 20), "tiny-shakespeare": (14_000, 1_500, 10)},
@@ -122,14 +122,14 @@ RULE = (
 def reproduce(
     scale: Scale = "smoke", *, seeds: Sequence[int] | None = None, progress: Callable[[str], None] | None = None
 ) -> Reproduction:
-    """Compare Lion with AdamW, equally tuned, on images by a small convolutional network and on text by a small transformer.
+    """Compare Lion with AdamW, equally tuned: images by a small convolutional network, text by a small transformer.
 
     For each task and optimizer one study tries every setting of a grid, as many for both, and picks the one with the
     lowest validation loss. AdamW's grid is the plan's; Lion's is the same after the patch `lion`: learning rates 10
     times smaller, weight decays 10 times larger. The settings found are then trained anew with fresh seeds, which
     fix weights and order of examples alike for both, and measured on the test examples: mean cross-entropy in nats and
-    accuracy (of text: the share of characters predicted). Optimizer state is the bytes of all state tensors as large as their parameter (AdamW's step counters,
-    4 bytes a tensor, are left out). The verdict follows from `RULE`.
+    accuracy (of text: the share of characters predicted). Optimizer state is the bytes of all state tensors as large as
+    their parameter (AdamW's step counters, 4 bytes a tensor, are left out). The verdict follows from `RULE`.
 
     Data: scikit-learn's digits; from small on also Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`, and
     Tiny Shakespeare, in `$HEURETIC_DATA/tiny_shakespeare/input.txt.gz`.
@@ -145,9 +145,7 @@ def reproduce(
             f"seeds must be at least 2, different, and without {TUNING_SEED} (used for tuning), got {chosen}"
         )
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # sums are then taken in one order on every machine, and small layers gain nothing from more
+    torch.set_num_threads(1)  # sums are then taken in one order everywhere, and small layers gain nothing from more
     try:
         return _compare(scale, plan, chosen, progress or (lambda line: None))
     finally:

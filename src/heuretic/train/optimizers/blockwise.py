@@ -1,10 +1,11 @@
 """Floats in 8 bits: one code per number, and one scale per block of numbers.
 
-A code c in -127..127 stands for c * |c| * scale, where the scale of a block is its largest magnitude / 127**2. The squares
-make steps small where numbers are: a restored number differs from x by at most sqrt(|x| * largest) / 127 +
-largest / (4 * 127**2), where equal steps would round all below largest / 254 to 0. Blocks of 8-bit state are those of Dettmers
-et al. 2021, "8-bit Optimizers via Block-wise Quantization", arXiv:2110.02861; departure: their codes are looked up in a
-table, of 256 numbers as near to one another in proportion, which takes longer than a product.
+A code c in -127..127 stands for c * |c| * scale, where the scale of a block is its largest magnitude / 127**2. The
+squares make steps small where numbers are: a restored number differs from x by at most
+sqrt(|x| * largest) / 127 + largest / (4 * 127**2), where equal steps would round all below largest / 254 to 0.
+
+Blocks are those of Dettmers et al. 2021, "8-bit Optimizers via Block-wise Quantization", arXiv:2110.02861. Departure: their
+codes are looked up in a table, whose steps grow in proportion to the numbers; a square takes less time than a look-up.
 """
 
 import torch

@@ -20,8 +20,8 @@ from heuretic.train.optimizers.blockwise import block_count
 from heuretic.train.optimizers.lion_update import CPU_TILE, DEVICE_TILE, Entry, tiles, update_together
 
 STATE_DTYPES = (None, torch.float32, torch.bfloat16, torch.int8)
-#: Weights from which on the kernel takes a millisecond less than foreach, so that compiling it soon pays; and weights that take
-#: as long as the calls for one more tensor.
+#: Weights from which on the kernel takes a millisecond less than foreach, so that compiling it soon pays; and how many
+#: weights take as long as the calls for one more tensor.
 _LARGE, _CALLS = 1 << 20, 1 << 12
 
 
@@ -32,10 +32,11 @@ class Lion(Optimizer):
         p = p - lr * (u + weight_decay * p)
         m = beta2 * m + (1 - beta2) * g
 
-    The paper advises a learning rate 3 to 10 times smaller than AdamW's and a weight decay larger by as much. All ways to
-    do it round alike, whatever `foreach` and `fused` say: in float64 for parameters in float64, else in float32, with
-    parameters and momentum rounded to their own precision once a step. Only codes of 8-bit momentum may differ by one where a number lies
-    half-way between two, one in millions, as torch's square roots are not always the nearest.
+    The paper advises a learning rate 3 to 10 times smaller than AdamW's and a weight decay larger by as much.
+
+    All ways to do it round alike, whatever `foreach` and `fused` say: they compute in float64 for parameters in float64, else
+    in float32, and round parameters and momentum to their own precision once a step. Only codes of 8-bit momentum may
+    differ by one, where a number lies half-way between two: torch's square roots are not always the nearest.
 
     `torch.compile(optimizer.step)` works; with `lr` as a tensor, schedules do not make it compile again.
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from heuretic.train.optimizers.blockwise import BLOCK, quantized, restored
 
-#: Weights in a tile: on a CPU as many as stay in its cache from one operation to the next; on other devices so many that starting
-#: the operations takes no time to speak of, and few enough for the temporary copies to be small beside a large network.
+#: Weights in a tile: on a CPU as many as stay in its cache from one operation to the next; on other devices so many that
+#: starting the operations takes no time to speak of, and few enough for temporary copies that are small beside a large network.
 CPU_TILE, DEVICE_TILE = 1 << 15, 1 << 25
 
 #: (parameter, gradient, momentum, scales of its blocks if it is kept in 8 bits), shapes alike but for the scales.
