@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -497,6 +498,28 @@ def test_one_group_may_mix_dtypes(path: dict) -> None:
     for p in parameters:
         assert p.tolist() == [1.25, 2.25, 1.75, 1.25, 2.25]
         assert optimizer.state[p]["exp_avg"].dtype is p.dtype
+
+
+class Marked(torch.Tensor):
+    """A tensor of a class of its own, which keeps account of the operations on it."""
+
+    seen: ClassVar[set[str]] = set()
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.seen.add(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tensors_of_other_classes_are_updated_by_operations_on_the_whole(path: dict) -> None:
+    weight = nn.Parameter(torch.ones(70_000).as_subclass(Marked))
+    weight.grad = torch.ones(70_000).as_subclass(Marked)
+    Marked.seen.clear()
+    Lion([weight], lr=0.25, **path).step()
+    assert "data_ptr" not in Marked.seen
+    assert not Marked.seen & {"view", "split"}
+    assert torch.equal(weight.as_subclass(torch.Tensor), torch.full((70_000,), 0.75))
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -3,6 +3,7 @@
 A code c in -127..127 stands for c * |c| * scale, where the scale of a block is its largest magnitude / 127**2. The
 squares make steps small where numbers are: a restored number differs from x by at most
 sqrt(|x| * largest) / 127 + largest / (4 * 127**2), where equal steps would round all below largest / 254 to 0.
+The largest counts as 2e-34 where it is less.
 
 Blocks are those of Dettmers et al. 2021, "8-bit Optimizers via Block-wise Quantization", arXiv:2110.02861. Departure: their
 codes are looked up in a table, whose steps grow in proportion to the numbers; a square takes less time than a look-up.

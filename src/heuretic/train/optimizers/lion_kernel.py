@@ -21,10 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
-from torch.nn import Parameter
 
 from heuretic.train.optimizers.blockwise import block_count
-from heuretic.train.optimizers.lion_update import Entry, are_channels_last
+from heuretic.train.optimizers.lion_update import Entry, are_channels_last, is_plain
 
 _SOURCE = Path(__file__).with_name("lion.c")
 _FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -80,12 +79,12 @@ def sorted_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
         return [], entries
     fitting, others = [], []
     for entry in entries:
-        (fitting if _is_plain(*entry) else others).append(entry)
+        (fitting if _fits(*entry) else others).append(entry)
     return fitting, others
 
 
-def _is_plain(p: Tensor, g: Tensor, m: Tensor, scales: Tensor | None) -> bool:
-    if type(p) is not Parameter and type(p) is not Tensor:
+def _fits(p: Tensor, g: Tensor, m: Tensor, scales: Tensor | None) -> bool:
+    if not is_plain(p):
         return False
     if m.shape != p.shape or g.shape != p.shape or m.device != p.device:  # torch says what is wrong with them
         return False

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from heuretic.train.optimizers.blockwise import BLOCK, quantized, restored
 
@@ -85,6 +86,9 @@ def tiles(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
 
 def _pieces(entry: Entry, size: int) -> Iterator[Entry]:
     p, g, m, scales = entry
+    if not is_plain(p):
+        yield entry
+        return
     if not (p.is_contiguous() and m.is_contiguous()):
         if scales is not None or not are_channels_last(p, m):
             yield entry
@@ -98,3 +102,8 @@ def _pieces(entry: Entry, size: int) -> Iterator[Entry]:
 def are_channels_last(*tensors: Tensor) -> bool:
     """Return whether these are images or kernels whose channels lie next to one another in memory, all of them."""
     return all(each.dim() == 4 and each.is_contiguous(memory_format=torch.channels_last) for each in tensors)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether this is a tensor or parameter of torch's own, not of a class that may keep its numbers elsewhere."""
+    return type(tensor) is Parameter or type(tensor) is Tensor
