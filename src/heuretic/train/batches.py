@@ -116,12 +116,8 @@ class Images:
 
         Augmentations see uint8 of the latter shape on the device.
         """
-        pixels = (
-            torch.from_numpy(np.require(raw, requirements=["C", "W"])).to(device, non_blocking=True).permute(0, 3, 1, 2)
-        )
-        pixels = (
-            torch.from_numpy(np.require(raw, requirements=["C", "W"])).to(device, non_blocking=True).permute(0, 3, 1, 2)
-        )
+        array = np.require(raw, requirements=["C", "W"])  # torch warns of memory that must not be written
+        pixels = torch.from_numpy(array).to(device, non_blocking=True).permute(0, 3, 1, 2)
         for each in augment:
             pixels = each(pixels, draw)
         x = torch.addcmul(self.shift.to(device), pixels.float(), self.scale.to(device))
