@@ -19,11 +19,13 @@ from torch import nn
 import heuretic as hr
 from heuretic.data import load
 from heuretic.ideas.randaugment import (
+    CLAIM,
     FLIP_CROP,
     NONE,
     PLANS,
     PUBLISHED,
     RAND_AUGMENT,
+    RULE,
     SEARCHED,
     images,
     judge,
@@ -31,7 +33,7 @@ from heuretic.ideas.randaugment import (
     programs,
     reproduce,
 )  # fmt: skip
-from heuretic.ideas.result import Comparison
+from heuretic.ideas.result import Comparison, read
 from heuretic.ideas.trainings import TUNING_SEED, tuned, tuned_arms
 from heuretic.search import Space
 from heuretic.train import Loop, Optimization, Trained, run, supervised
@@ -129,6 +131,14 @@ def test_the_verdict_follows_the_rule() -> None:
     assert judge("small", _comparisons(better, better, better, worse))[0] == "not reproduced"
     assert judge("small", _comparisons(better, unsure, better, better))[0] == "not testable at this scale"
     assert judge("smoke", _comparisons(better, better, better, better))[0] == "not testable at this scale"
+
+
+def test_the_committed_verdict_follows_from_its_numbers() -> None:
+    result = read(Path(__file__).parents[1] / "results" / "randaugment" / "small.json")
+    assert judge(result.scale, result.comparisons) == (result.verdict, result.reason)
+    assert (result.claim, result.rule) == (CLAIM, RULE)
+    tried = {len(arm.settings["tried_validation_accuracy"]) for arm in result.arms.values()}
+    assert tried == {6}
 
 
 def test_the_check_of_randaugment_repeats_bit_for_bit() -> None:
