@@ -27,7 +27,6 @@ from heuretic.ideas.randaugment import (
     RAND_AUGMENT,
     RULE,
     SEARCHED,
-    images,
     judge,
     open_policy,
     programs,
@@ -113,7 +112,7 @@ def test_all_arms_of_randaugment_have_as_many_trainings(scale: Any) -> None:
 def test_a_policy_drawn_from_the_space_changes_images() -> None:
     space = Space(open_policy(2))
     policy = hr.build(space.decode(space.sample(random.Random(3))))
-    pixels = torch.from_numpy(images("digits", 100, 50).train.inputs).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(hr.data.load("digits", validation=50, labels=100).train.inputs).permute(0, 3, 1, 2)
     assert pixels.max() == 240
     changed = policy(pixels, torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape

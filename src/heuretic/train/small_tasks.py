@@ -51,7 +51,7 @@ def digits_task(train: int, validation: int) -> Task:
     )
     order = np.random.default_rng(0).permutation(len(labels))
     ends = (0, train, train + validation, len(labels))
-    splits = (_images(pixels[part] / 16, labels[part]) for part in (order[a:b] for a, b in pairwise(ends)))
+    splits = (_images(pixels[part] / 240, labels[part]) for part in (order[a:b] for a, b in pairwise(ends)))
     return Task(*splits, network=lambda: _convolutions(8), checksum=data.checksum)
 
 
