@@ -19,6 +19,7 @@ from torch import nn
 
 import heuretic as hr
 from heuretic.data.augment import FlipCrop, RandAugment
+from heuretic.data.text import SUBJECTS
 from heuretic.data.text_augmentation import FittedWordReplacement, WordReplacement
 from heuretic.data.vocabulary import Vocabulary
 from heuretic.ideas.idea import Scale
@@ -27,6 +28,7 @@ from heuretic.ideas.trainings import checked_seeds, one_thread, tuned_arms, verd
 from heuretic.nn.text_classifier import TextClassifier
 from heuretic.train import Loop, Optimization, Texts, Trained, supervised
 from heuretic.train.classification import Classification
+from heuretic.train.consistency import Annealing
 
 METRIC = "test_accuracy"
 RULE = (
@@ -46,7 +48,8 @@ class Task:
         weak: Augmentations that labelled rows are given by default. strong: Those whose result is to be predicted alike.
         inputs: What models are given; None for images.
         steps: Updates. batch: Labelled rows of a step. ratio: Unlabelled rows for each of them.
-        lrs: Learning rates to choose from in each arm.
+        lrs: Learning rates to choose from in each arm. annealings: For UDA, of labels, to choose from.
+        confidence: For UDA, above which a prediction is a target.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Task:
     batch: int = 32
     ratio: int = 3
     inputs: Any = None
+    annealings: tuple[Annealing | None, ...] = (None, "linear")
+    confidence: float = 0.8
 
     def optimization(self) -> Any:
         """Return AdamW with an open learning rate."""
@@ -110,15 +115,20 @@ def image_task(
 
 
 def text_task(
-    *, labels: int, validation: int, steps: int, lrs: tuple[float, ...], words: int = 5_000, length: int = 60,
-    replaced: float = 0.3, ratio: int = 3,
+    *, labels: int, validation: int, steps: int, lrs: tuple[float, ...], words: int = 8_000, length: int = 48,
+    replaced: float = 0.9, ratio: int = 4,
 ) -> Task:  # fmt: skip
-    """Return questions of MMLU to be sorted by group of subjects, and a classifier of the mean of their words' embeddings."""
-    data = hr.sym(hr.data.load)("mmlu-groups", validation=validation, labels=labels)
-    model = hr.sym(TextClassifier)(words, 4, width=32, dropout=0.3)
+    """Return questions of MMLU to be sorted by subject, and a classifier of the mean of their words' embeddings.
+
+    Such a classifier is seldom sure of itself, so every prediction is a target.
+    """
+    data = hr.sym(hr.data.load)("mmlu-subjects", validation=validation, labels=labels)
+    model = hr.sym(TextClassifier)(words, len(SUBJECTS), width=32, dropout=0.3)
     inputs = hr.sym(question_words)(labels, validation, words, length)
     strong = (hr.sym(question_rewording)(labels, validation, replaced),)
-    return Task("mmlu-groups", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs)
+    return Task(
+        "mmlu-subjects", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs, annealings=(None, "log"), confidence=0.0
+    )  # fmt: skip
 
 
 def question_words(labels: int, validation: int, words: int, length: int) -> Texts:
@@ -145,7 +155,7 @@ def _replacement(labels: int, validation: int, replaced: float) -> FittedWordRep
 
 
 def _questions(labels: int, validation: int) -> Any:
-    rows = hr.data.load("mmlu-groups", validation=validation, labels=labels).unlabelled
+    rows = hr.data.load("mmlu-subjects", validation=validation, labels=labels).unlabelled
     assert rows is not None
     return rows.inputs
 

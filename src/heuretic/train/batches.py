@@ -82,6 +82,16 @@ class Images:
         self.scale = (1 / (255 * torch.tensor(self.std))).view(-1, 1, 1)
         self.shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
 
+    @property
+    def low(self) -> Tensor:
+        """What a pixel of 0 becomes, shape (channels, 1, 1)."""
+        return self.shift
+
+    @property
+    def high(self) -> Tensor:
+        """What a pixel of 255 becomes, shape (channels, 1, 1)."""
+        return 255 * self.scale + self.shift
+
     @classmethod
     def of(cls, split: Split, size: int | None = None, at_most: int = 10_000) -> Images:
         """Return what normalises by the first images of a training set, at most so many."""
@@ -106,7 +116,8 @@ class Images:
 
         Augmentations see uint8 of the latter shape on the device.
         """
-        pixels = torch.from_numpy(np.require(raw, requirements=["C", "W"])).to(device, non_blocking=True).permute(0, 3, 1, 2)
+        array = np.require(raw, requirements=["C", "W"])  # torch warns of memory that must not be written
+        pixels = torch.from_numpy(array).to(device, non_blocking=True).permute(0, 3, 1, 2)
         for each in augment:
             pixels = each(pixels, draw)
         x = torch.addcmul(self.shift.to(device), pixels.float(), self.scale.to(device))

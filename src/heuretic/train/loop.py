@@ -53,6 +53,8 @@ class Run:
 
     Attributes:
         steps: Steps planned. done: Steps done. measures: Of the last step. evaluations: What was measured, by step.
+        cpu_seconds: Of this process until each of the evaluations, what evaluating took left out: the cost of training
+            alone, which other work on the machine disturbs less than `seconds`.
         reason: Why it ended. best: The step whose evaluation was best. seconds: Since it began, over all resumed parts.
         consumed: Energy and emissions, if a meter was given.
     """
@@ -64,6 +66,7 @@ class Run:
     reason: str = ""
     best: int | None = None
     seconds: float = 0.0
+    cpu_seconds: list[float] = field(default_factory=list)
     consumed: dict[str, float] = field(default_factory=dict)
 
     def stop(self, reason: str) -> None:
@@ -154,6 +157,7 @@ class Loop:
         source: Batches = batches if callable(batches) else _Again(batches, seed)
         progress = Progress(self.steps, run.done, self.progress if trial is None else self.progress or False)
         began = time.perf_counter() - run.seconds
+        busy_since = time.process_time() - (run.cpu_seconds[-1] if run.cpu_seconds else 0.0)
         watch = _Watch(source, self.check_every, saved)
         if meter is not None:
             meter.start()
@@ -168,7 +172,9 @@ class Loop:
                     watch(step, run.measures)
                     due = run.done == self.steps or bool(self.evaluate_every and run.done % self.evaluate_every == 0)
                     if evaluate is not None and due:
+                        run.cpu_seconds.append(time.process_time() - busy_since)
                         self._evaluate(run, evaluate, trial)
+                        busy_since = time.process_time() - run.cpu_seconds[-1]
                     for callback in self.callbacks:
                         callback(run)
                     if saved is not None and self._is_checkpoint(run, due):
