@@ -20,8 +20,8 @@ PLANS: Mapping[Scale, Plan] = {
     "smoke": (lambda: (image_task("digits", labels=50, validation=300, steps=40, lrs=(0.01,), width=4),), (1, 2)),
     "small": (
         lambda: (
-            image_task("fashion-mnist", labels=250, validation=2_000, steps=2_000, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=1_000, validation=2_000, steps=600, lrs=(0.003, 0.006)),
+            image_task("fashion-mnist", labels=250, validation=2_000, steps=1_500, lrs=(0.005, 0.01)),
+            image_task("cifar10", labels=1_000, validation=2_000, steps=500, lrs=(0.003, 0.006)),
         ),
         (11, 12, 13, 14, 15),
     ),
