@@ -50,6 +50,7 @@ class Task:
         steps: Updates. batch: Labelled rows of a step. ratio: Unlabelled rows for each of them.
         lrs: Learning rates to choose from in each arm. annealings: For UDA, of labels, to choose from.
         confidence: For UDA, above which a prediction is a target.
+        cpu: Stay on the CPU where there is a GPU too, as small checks do, so that the same seed gives the same bits.
     """
 
     name: str
@@ -64,11 +65,13 @@ class Task:
     inputs: Any = None
     annealings: tuple[Annealing | None, ...] = (None, "linear")
     confidence: float = 0.8
+    cpu: bool = True
 
     def optimization(self) -> Any:
         """Return AdamW with an open learning rate."""
         return hr.sym(Optimization)(
-            optimizer=hr.sym(functools.partial)(torch.optim.AdamW, lr=hr.one_of(*self.lrs), weight_decay=0.01), cpu=True
+            optimizer=hr.sym(functools.partial)(torch.optim.AdamW, lr=hr.one_of(*self.lrs), weight_decay=0.01),
+            cpu=self.cpu,
         )
 
     def loop(self) -> Any:
@@ -89,13 +92,14 @@ class Task:
     def measure(self, trained: Trained) -> dict[str, float]:
         """Return the accuracy on test rows."""
         data = hr.build(self.data)
-        task = Classification(data, hr.build(self.inputs), torch.device("cpu"))
+        device = next(trained.model.parameters()).device
+        task = Classification(data, hr.build(self.inputs), device)
         return {METRIC: task.measure(trained.model, data.test)["accuracy"]}
 
 
 def image_task(
     name: str, *, labels: int, validation: int, steps: int, lrs: tuple[float, ...], width: int = 8, magnitude: float = 5.0,
-    ratio: int = 3,
+    ratio: int = 3, cpu: bool = True,
 ) -> Task:  # fmt: skip
     """Return small images with labels for `labels` of them, and a network of three convolutions with stride 2."""
     side, channels, pad = {"digits": (8, 1, 1), "fashion-mnist": (28, 1, 2), "cifar10": (32, 3, 4)}[name]
@@ -111,12 +115,12 @@ def image_task(
     if name == "digits":  # no other digits when mirrored, and grey values up to 16 where RandAugment expects 255
         weak, strong = (), (FlipCrop(pad, flip=False),)
     data = hr.sym(hr.data.load)(name, validation=validation, labels=labels)
-    return Task(name, data, model, weak, strong, steps, lrs, ratio=ratio)
+    return Task(name, data, model, weak, strong, steps, lrs, ratio=ratio, cpu=cpu)
 
 
 def text_task(
     *, labels: int, validation: int, steps: int, lrs: tuple[float, ...], words: int = 8_000, length: int = 48,
-    replaced: float = 0.9, ratio: int = 4,
+    replaced: float = 0.9, ratio: int = 4, cpu: bool = True,
 ) -> Task:  # fmt: skip
     """Return questions of MMLU to be sorted by subject, and a classifier of the mean of their words' embeddings.
 
@@ -127,7 +131,8 @@ def text_task(
     inputs = hr.sym(question_words)(labels, validation, words, length)
     strong = (hr.sym(question_rewording)(labels, validation, replaced),)
     return Task(
-        "mmlu-subjects", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs, annealings=(None, "log"), confidence=0.0
+        "mmlu-subjects", data, model, (), strong, steps, lrs, ratio=ratio, inputs=inputs, annealings=(None, "log"), confidence=0.0,
+        cpu=cpu,
     )  # fmt: skip
 
 

@@ -29,8 +29,8 @@ PLANS: Mapping[Scale, Plan] = {
     ),
     "full": (
         lambda: (
-            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
+            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7, cpu=False),
+            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7, cpu=False),
         ),
         (1, 2, 3, 4, 5),
     ),
@@ -67,7 +67,7 @@ def program(task: Task) -> Any:
     tuned = round(FINETUNING * task.steps)
     loop = hr.replace(task.loop(), {"steps": task.steps - tuned})
     finetuning = hr.sym(Optimization)(
-        hr.sym(functools.partial)(torch.optim.AdamW, lr=0.001, weight_decay=0.01), hr.sym(Constant)(), cpu=True
+        hr.sym(functools.partial)(torch.optim.AdamW, lr=0.001, weight_decay=0.01), hr.sym(Constant)(), cpu=task.cpu
     )
     return hr.sym(meta_pseudo_labels)(
         task.model, task.model, task.data, strong=task.strong, augment=task.weak, ratio=task.ratio,

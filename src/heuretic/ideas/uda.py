@@ -28,9 +28,9 @@ PLANS: Mapping[Scale, Plan] = {
     ),
     "full": (
         lambda: (
-            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            text_task(labels=120, validation=1_000, steps=2_000, lrs=(0.003, 0.01, 0.03)),
+            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7, cpu=False),
+            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7, cpu=False),
+            text_task(labels=120, validation=1_000, steps=2_000, lrs=(0.003, 0.01, 0.03), cpu=False),
         ),
         (1, 2, 3, 4, 5),
     ),
