@@ -4,37 +4,18 @@ Pham et al. 2020, "Meta Pseudo Labels", arXiv:2003.10580. The training is `heure
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 import heuretic as hr
-from heuretic.ideas.few_labels import Task, check, image_task
+from heuretic.ideas.few_labels import Task, check, image_tasks
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Reproduction
 from heuretic.train import Constant, Optimization, meta_pseudo_labels
 
 CLAIM = "with few labels, a student of meta pseudo labels is more accurate than the same network that learns the labels alone"
-Plan = tuple[Callable[[], tuple[Task, ...]], tuple[int, ...]]
-#: By scale: what makes the tasks, and the seeds.
-PLANS: Mapping[Scale, Plan] = {
-    "smoke": (lambda: (image_task("digits", labels=50, validation=300, steps=20, lrs=(0.01,), width=4),), (1, 2)),
-    "small": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=2_000, steps=800, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=500, validation=2_000, steps=400, lrs=(0.003, 0.006)),
-        ),
-        (1, 2, 3, 4),
-    ),
-    "full": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-        ),
-        (1, 2, 3, 4, 5),
-    ),
-}  # fmt: skip
 #: Share of the updates that finetune the student on labels.
 FINETUNING = 0.1
 
@@ -52,14 +33,11 @@ def reproduce(
     `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    tasks, default = PLANS[scale]
 
     def rows(task: Task) -> int:
         return task.batch * (1 + 2 * task.ratio)  # teacher and student
 
-    return check("meta-pseudo-labels", CLAIM, program, rows, tasks(), scale, default, seeds, progress)
+    return check("meta-pseudo-labels", CLAIM, program, rows, image_tasks(scale), scale, seeds, progress)
 
 
 def program(task: Task) -> Any:
@@ -67,7 +45,7 @@ def program(task: Task) -> Any:
     tuned = round(FINETUNING * task.steps)
     loop = hr.replace(task.loop(), {"steps": task.steps - tuned})
     finetuning = hr.sym(Optimization)(
-        hr.sym(functools.partial)(torch.optim.SGD, lr=0.001, momentum=0.9, nesterov=True), hr.sym(Constant)(), cpu=True
+        hr.sym(functools.partial)(torch.optim.AdamW, lr=0.001, weight_decay=0.01), hr.sym(Constant)(), cpu=task.cpu
     )
     return hr.sym(meta_pseudo_labels)(
         task.model, task.model, task.data, strong=task.strong, augment=task.weak, ratio=task.ratio,

@@ -4,35 +4,16 @@ Xie et al. 2019, "Self-training with Noisy Student improves ImageNet classificat
 `heuretic.train.noisy_student`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import heuretic as hr
-from heuretic.ideas.few_labels import Task, check, image_task
+from heuretic.ideas.few_labels import Task, check, image_tasks
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Reproduction
 from heuretic.train import noisy_student
 
 CLAIM = "with few labels, a noised student is more accurate than the same network that learns the labels alone"
-Plan = tuple[Callable[[], tuple[Task, ...]], tuple[int, ...]]
-#: By scale: what makes the tasks, and the seeds.
-PLANS: Mapping[Scale, Plan] = {
-    "smoke": (lambda: (image_task("digits", labels=50, validation=300, steps=40, lrs=(0.01,), width=4),), (1, 2)),
-    "small": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=2_000, steps=700, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=500, validation=2_000, steps=400, lrs=(0.003, 0.006)),
-        ),
-        (1, 2, 3, 4),
-    ),
-    "full": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-        ),
-        (1, 2, 3, 4, 5),
-    ),
-}  # fmt: skip
 
 
 def reproduce(
@@ -48,14 +29,11 @@ def reproduce(
     `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    tasks, default = PLANS[scale]
 
     def rows(task: Task) -> int:
         return task.batch * (2 + task.ratio)  # the teacher's too
 
-    return check("noisy-student", CLAIM, program, rows, tasks(), scale, default, seeds, progress)
+    return check("noisy-student", CLAIM, program, rows, image_tasks(scale), scale, seeds, progress)
 
 
 def program(task: Task) -> Any:

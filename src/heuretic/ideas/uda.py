@@ -4,37 +4,16 @@ Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", arXi
 `heuretic.train.uda`; word replacement, its augmentation of texts, is in `heuretic.data`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import heuretic as hr
-from heuretic.ideas.few_labels import Task, check, image_task, text_task
+from heuretic.ideas.few_labels import Task, check, image_tasks, text_tasks
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Reproduction
 from heuretic.train import uda
 
 CLAIM = "with few labels, higher accuracy than learning the labels alone, on images and on texts"
-Plan = tuple[Callable[[], tuple[Task, ...]], tuple[int, ...]]
-#: By scale: what makes the tasks, and the seeds.
-PLANS: Mapping[Scale, Plan] = {
-    "smoke": (lambda: (image_task("digits", labels=50, validation=300, steps=20, lrs=(0.01,), width=4),), (1, 2)),
-    "small": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=2_000, steps=700, lrs=(0.005, 0.01)),
-            image_task("cifar10", labels=500, validation=2_000, steps=400, lrs=(0.003, 0.006)),
-            text_task(labels=120, validation=1_000, steps=400, lrs=(0.01, 0.03)),
-        ),
-        (1, 2, 3, 4),
-    ),
-    "full": (
-        lambda: (
-            image_task("fashion-mnist", labels=250, validation=5_000, steps=20_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            image_task("cifar10", labels=4_000, validation=5_000, steps=50_000, lrs=(0.001, 0.003, 0.01), width=64, ratio=7),
-            text_task(labels=120, validation=1_000, steps=2_000, lrs=(0.003, 0.01, 0.03)),
-        ),
-        (1, 2, 3, 4, 5),
-    ),
-}  # fmt: skip
 
 
 def reproduce(
@@ -50,16 +29,12 @@ def reproduce(
     MMLU, as `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    tasks, default = PLANS[scale]
+    tasks = (*image_tasks(scale), *text_tasks(scale))
 
-    def rows(task: Task) -> int:
-        return task.batch * (
-            1 + task.ratio
-        )  # and as many predictions as there are unlabelled rows, which get no gradient
+    def rows(task: Task) -> int:  # targets of unlabelled rows get no gradient
+        return task.batch * (1 + task.ratio)
 
-    return check("uda", CLAIM, program, rows, tasks(), scale, default, seeds, progress)
+    return check("uda", CLAIM, program, rows, tasks, scale, seeds, progress)
 
 
 def program(task: Task) -> Any:

@@ -171,7 +171,7 @@ class Batches:
         rows = self.rows(step)
         draw = generator(self.seed, "augment", step, PartialState().process_index)
         x = self.inputs(rows.inputs, self.augment, draw, self.device)
-        y = torch.from_numpy(rows.labels).to(self.device, non_blocking=True)
+        y = torch.tensor(rows.labels, device=self.device)
         return (x, y) if self.mix is None else self.mix(x, F.one_hot(y, self.classes).float(), draw)
 
 

@@ -46,7 +46,7 @@ class Classification:
         """Yield all rows with their labels, in the order of the set, not augmented."""
         for first in range(0, len(split), size):
             rows = split[slice(first, first + size)]
-            yield self.inputs(rows.inputs, (), None, self.device), torch.from_numpy(rows.labels).to(self.device)
+            yield self.inputs(rows.inputs, (), None, self.device), torch.tensor(rows.labels, device=self.device)
 
     def measure(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Return the mean cross-entropy in nats ("loss") and the share of right answers ("accuracy") on a part of the data."""
