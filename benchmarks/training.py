@@ -100,7 +100,7 @@ def main() -> None:
     options.add_argument("--json", type=Path)
     given = options.parse_args()
     torch.set_num_threads(1)
-    rounds, steps = (3, 20) if given.quick else (21, 60)
+    rounds, steps = (3, 20) if given.quick else (11, 30)
     results = {}
     print(f"{'':40s} {'bare us':>9s} {'loop us':>9s} {'loop/bare':>9s} {'again/bare':>10s}")
     for name, (make, batch) in MODELS.items():

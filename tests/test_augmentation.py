@@ -1,10 +1,7 @@
 """Augmentation: operations on batches against Pillow, what is drawn, and labels that are mixed."""
 
-import os
 import subprocess
 import sys
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +21,7 @@ from heuretic.data import (
     Policy,
     RandAugment,
     Step,
-    fashion_mnist,
+    load,
     operations,
 )
 from heuretic.data.operations import MORE_OPERATIONS, OPERATIONS, argument, operate, operate_pil
@@ -58,19 +55,14 @@ def differing(operation: str, images: np.ndarray, value: float) -> int:
 
 def real_images(name: str, count: int) -> np.ndarray:
     """Return real test images, shape (count, channels, height, width)."""
-    if not os.environ.get("HEURETIC_DATA"):
-        pytest.skip("needs images in $HEURETIC_DATA")
-    if name == "fashion-mnist":
-        return fashion_mnist()[1].pixels[:count, None]
-    parquet = pytest.importorskip("pyarrow.parquet")
-    path = Path(os.environ["HEURETIC_DATA"], "cifar10", "test.parquet")
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    files = parquet.read_table(path, columns=["jpeg"]).column("jpeg").slice(0, count).to_pylist()
-    return np.stack([from_pil(Image.open(BytesIO(file)).convert("RGB")) for file in files])
+    try:
+        images = load(name).test.inputs[:count]
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "cifar-10"])
+@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10"])
 def test_operations_equal_pillow_on_real_images(name: str) -> None:
     images = real_images(name, 40)
     for operation in EVERY:
@@ -98,7 +90,7 @@ def test_operations_equal_pillow_on_any_image(data: st.DataObject) -> None:
 
 
 def test_geometry_is_what_its_names_say() -> None:
-    image = real_images("cifar-10", 1)
+    image = real_images("cifar10", 1)
     picture, tensor = to_pil(image[0]), torch.from_numpy(image)
     for degrees in (-27, 3.3, 30):
         turned = picture.rotate(degrees, fillcolor=(128,) * 3)
@@ -114,7 +106,7 @@ def test_geometry_is_what_its_names_say() -> None:
 
 
 def test_whole_augmentation_equals_pillow() -> None:
-    images = real_images("cifar-10", 64)
+    images = real_images("cifar10", 64)
     for augment in (RandAugment(), RandAugment(ops=3, magnitude=14, operations=EVERY)):
         for seed, image in enumerate(images):
             ours = augment(torch.from_numpy(image[None]), seeded(seed))[0]
@@ -122,7 +114,7 @@ def test_whole_augmentation_equals_pillow() -> None:
 
 
 def test_accelerators_get_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = [torch.from_numpy(real_images(name, 64)) for name in ("cifar-10", "fashion-mnist")]
+    batches = [torch.from_numpy(real_images(name, 64)) for name in ("cifar10", "fashion-mnist")]
     batches.append(torch.zeros(64, 3, 5, 4, dtype=torch.uint8))
     augments = (
         RandAugment(ops=3, operations=EVERY),
@@ -208,7 +200,7 @@ def test_published_policies(name: str) -> None:
     augment = AutoAugment(name)
     policy = augment.as_policy()
     assert [len(steps) for steps in policy.sub_policies] == [2] * 25
-    images = torch.from_numpy(real_images("cifar-10", 48))
+    images = torch.from_numpy(real_images("cifar10", 48))
     changed = augment(images, seeded(1))
     assert torch.equal(changed, policy(images, seeded(1)))
     assert 0.2 < (changed == images).flatten(1).all(1).logical_not().float().mean() <= 1

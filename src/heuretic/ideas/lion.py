@@ -6,26 +6,21 @@ Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms", arXiv:2302.06
 
 import functools
 import inspect
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 import heuretic as hr
-from heuretic.data import digits, fashion_mnist
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
 from heuretic.search.choices import Number, OneOf
 from heuretic.symbolic import PatchError
 from heuretic.symbolic.errors import brief
 from heuretic.train import Lion
+from heuretic.train.small_tasks import TASKS, Pairs, Task, measure, state_bytes, train_network
 
 CLAIM = "half of AdamW's state, equal or better loss on real tasks at lr/3..10 and decay*3..10"
 
@@ -34,9 +29,11 @@ class UseLion(hr.Patch):
     """Put Lion in the place of AdamW or Adam in a program, converting settings as the paper advises.
 
     The learning rate is divided and the weight decay multiplied by `factor`, also where they are open choices; betas
-    become Lion's (0.9, 0.99); settings without a counterpart (eps, amsgrad) are dropped. Works on symbolic calls of
-    the optimizer and of `functools.partial(AdamW, ...)`. Raises PatchError for Adam with weight decay: that is a
-    penalty on the loss, which Lion does not have.
+    become Lion's (0.9, 0.99); maximize, foreach and fused stay; settings without a counterpart (eps, amsgrad, capturable)
+    are dropped. Works on symbolic calls of the optimizer and of `functools.partial(AdamW, ...)`. Schedules stay as they
+    are: those that multiply the learning rate do the same to Lion's, but rates that they name (OneCycleLR's max_lr,
+    CosineAnnealingLR's eta_min) are for the one who wrote them to divide. Raises PatchError for Adam with weight decay,
+    which is a penalty on the loss that Lion does not have, and for differentiable steps.
     """
 
     name: ClassVar[str] = "lion"
@@ -60,10 +57,12 @@ class UseLion(hr.Patch):
         decay = given.get("weight_decay", defaults["weight_decay"])
         if target is torch.optim.Adam and decay != 0 and not given.get("decoupled_weight_decay", False):
             raise PatchError(f"weight_decay of Adam must be 0 to become Lion, got {brief(decay)}. Try AdamW")
+        if given.get("differentiable", False):
+            raise PatchError("differentiable must be False to become Lion, whose sign has no derivative. Try AdamW")
         return {
             "lr": _scaled(given.get("lr", defaults["lr"]), lambda lr: lr / self.factor),
             "weight_decay": _scaled(decay, lambda decay: decay * self.factor),
-            **{name: given[name] for name in ("maximize",) if name in given},
+            **{name: given[name] for name in ("maximize", "foreach", "fused") if name in given},
         }
 
 
@@ -80,44 +79,38 @@ def _scaled(value: Any, scale: Callable[[float], float]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """Images as float tensors of shape (images, 1, height, width) in [0, 1], labels of shape (images,) in 0..9."""
-
-    checksum: str
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything one scale runs. `images` are those for training and for validation, per task."""
+    """How much of everything one scale runs, the same for both arms.
 
-    images: Mapping[str, tuple[int, int]]
-    epochs: Mapping[str, int]
+    Attributes:
+        examples: Per task, how many to train and to validate on (texts: pieces of 64 characters), and epochs.
+        lrs, decays: AdamW's grid.
+    """
+
+    examples: Mapping[str, tuple[int, int, int]]
     lrs: tuple[float, ...]
     decays: tuple[float, ...]
     seeds: tuple[int, ...]
 
 
 PLANS: Mapping[Scale, Plan] = {
-    "smoke": Plan({"digits": (900, 300)}, {"digits": 3}, (1e-3, 1e-2), (0.01,), (1, 2)),
+    "smoke": Plan({"digits": (900, 300, 3)}, (1e-3, 1e-2), (0.01,), (1, 2)),
     "small": Plan(
-        {"digits": (900, 300), "fashion-mnist": (10_000, 2_000)},
-        {"digits": 30, "fashion-mnist": 6},
+        {"digits": (900, 300, 30), "fashion-mnist": (10_000, 2_000, 6), "tiny-shakespeare": (10_000, 1_500, 2)},
         (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         (0.01, 0.1),
         (1, 2, 3, 4, 5),
     ),
     "full": Plan(
-        {"digits": (900, 300), "fashion-mnist": (54_000, 6_000)},
-        {"digits": 60, "fashion-mnist": 20},
+        {"digits": (900, 300, 60), "fashion-mnist": (54_000, 6_000, 20), "tiny-shakespeare": (14_000, 1_500, 10)},
         (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         (0.003, 0.01, 0.03, 0.1),
         tuple(range(1, 11)),
     ),
 }
-BATCH, TUNING_SEED, MARGIN = 64, 0, 0.05
+#: Examples a step: images, and pieces of a text.
+BATCHES = {"digits": 64, "fashion-mnist": 64, "tiny-shakespeare": 32}
+TUNING_SEED, MARGIN = 0, 0.05
 RULE = (
     "Per task, d is the paired difference in test loss, Lion minus AdamW, with its 95% interval, and the margin is 5% "
     "of AdamW's mean test loss. Not reproduced if on any task Lion's state is not half of AdamW's or d lies wholly "
@@ -129,16 +122,17 @@ RULE = (
 def reproduce(
     scale: Scale = "smoke", *, seeds: Sequence[int] | None = None, progress: Callable[[str], None] | None = None
 ) -> Reproduction:
-    """Compare Lion with AdamW on image classification by a small convolutional network, equally tuned.
+    """Compare Lion with AdamW, equally tuned: images by a small convolutional network, text by a small transformer.
 
     For each task and optimizer one study tries every setting of a grid, as many for both, and picks the one with the
     lowest validation loss. AdamW's grid is the plan's; Lion's is the same after the patch `lion`: learning rates 10
     times smaller, weight decays 10 times larger. The settings found are then trained anew with fresh seeds, which
-    fix weights and order of images alike for both, and measured on the test images: mean cross-entropy in nats and
-    accuracy. Optimizer state is the bytes of all state tensors as large as their parameter (AdamW's step counters,
-    4 bytes a tensor, are left out). The verdict follows from `RULE`.
+    fix weights and order of examples alike for both, and measured on the test examples: mean cross-entropy in nats and
+    accuracy (of text: the share of characters predicted). Optimizer state is the bytes of all state tensors as large as
+    their parameter (AdamW's step counters, 4 bytes a tensor, are left out). The verdict follows from `RULE`.
 
-    Data: scikit-learn's digits; from small on also Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`.
+    Data: scikit-learn's digits; from small on also Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`, and
+    Tiny Shakespeare, in `$HEURETIC_DATA/tiny_shakespeare/input.txt.gz`.
 
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
@@ -151,9 +145,7 @@ def reproduce(
             f"seeds must be at least 2, different, and without {TUNING_SEED} (used for tuning), got {chosen}"
         )
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # sums are then taken in one order on every machine, and small layers gain nothing from more
+    torch.set_num_threads(1)  # sums are then taken in one order everywhere, and small layers gain nothing from more
     try:
         return _compare(scale, plan, chosen, progress or (lambda line: None))
     finally:
@@ -162,13 +154,13 @@ def reproduce(
 
 def _compare(scale: Scale, plan: Plan, seeds: tuple[int, ...], progress: Callable[[str], None]) -> Reproduction:
     began = time.perf_counter()
-    tasks = {name: _TASKS[name](*images) for name, images in plan.images.items()}
+    tasks = {name: TASKS[name](train, validation) for name, (train, validation, _) in plan.examples.items()}
     space = hr.sym(functools.partial)(torch.optim.AdamW, lr=hr.one_of(*plan.lrs), weight_decay=hr.one_of(*plan.decays))
     arms: dict[str, Arm] = {}
     for name, task in tasks.items():
         for label, program in {"AdamW": space, "Lion": hr.apply(space, UseLion())}.items():
             arms[f"{label} on {name}"] = _measure(
-                program, task, plan.epochs[name], len(plan.lrs) * len(plan.decays), seeds
+                program, task, plan.examples[name][2], BATCHES[name], len(plan.lrs) * len(plan.decays), seeds
             )
             progress(f"{label} on {name}: {dict(arms[f'{label} on {name}'].settings)}")
     comparisons = tuple(
@@ -203,15 +195,19 @@ def judge(scale: Scale, arms: Mapping[str, Arm], comparisons: Sequence[Compariso
     return ("not testable at this scale" if scale == "smoke" else verdict), reason
 
 
-def _measure(program: Any, task: Task, epochs: int, trials: int, seeds: Sequence[int]) -> Arm:
+def _measure(program: Any, task: Task, epochs: int, batch: int, trials: int, seeds: Sequence[int]) -> Arm:
+    def run(optimizer_of: Callable[..., torch.optim.Optimizer], held_out: Pairs, seed: int) -> dict[str, float]:
+        network, optimizer = train_network(task, optimizer_of, epochs=epochs, batch=batch, seed=seed)
+        return {**measure(network, held_out), "state_bytes": float(state_bytes(optimizer))}
+
     def evaluate(candidate: Any) -> dict[str, float]:
-        return _train(hr.build(candidate), task, task.validation, epochs, TUNING_SEED)
+        return run(hr.build(candidate), task.validation, TUNING_SEED)
 
     study = hr.discover(program, evaluate, algorithm=hr.RandomSearch(), trials=trials, minimize="loss", progress=False)
     if study.best is None:
         raise RuntimeError(f"no setting of {trials} could be trained. Try smaller learning rates")
     best = study.best.program
-    runs = [_train(hr.build(best), task, task.test, epochs, seed) for seed in seeds]
+    runs = [run(hr.build(best), task.test, seed) for seed in seeds]
     return Arm(
         settings={
             "lr": best.lr,
@@ -219,9 +215,9 @@ def _measure(program: Any, task: Task, epochs: int, trials: int, seeds: Sequence
             "validation_loss_nats": study.best.values["loss"],
             "settings_tried": len(study.trials),
             "settings_failed": sum(trial.state != "finished" for trial in study.trials),
-            "training_images": len(task.train[0]),
+            "training_examples": len(task.train[0]),
             "epochs": epochs,
-            "batch_size": BATCH,
+            "batch_size": batch,
         },
         measurements={
             "test_loss_nats": tuple(run["loss"] for run in runs),
@@ -230,85 +226,6 @@ def _measure(program: Any, task: Task, epochs: int, trials: int, seeds: Sequence
         },
     )
 
-
-def _train(
-    optimizer_of: Callable[..., torch.optim.Optimizer],
-    task: Task,
-    held_out: tuple[Tensor, Tensor],
-    epochs: int,
-    seed: int,
-) -> dict[str, float]:
-    """Train a network from scratch, with a cosine schedule down to 0, and measure it on `held_out`."""
-    images, labels = task.train
-    order = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _network(images.shape[-1])
-    optimizer = optimizer_of(model.parameters())
-    steps = epochs * math.ceil(len(images) / BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(images), generator=order).split(BATCH):
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(images[batch]), labels[batch]).backward()
-            optimizer.step()
-            schedule.step()
-    with torch.inference_mode():
-        logits = torch.cat([model(part) for part in held_out[0].split(1000)])
-        loss = F.cross_entropy(logits, held_out[1]).item()
-        accuracy = (logits.argmax(1) == held_out[1]).double().mean().item()
-    return {"loss": loss, "accuracy": accuracy, "state_bytes": float(state_bytes(optimizer))}
-
-
-def _network(side: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(32 * (side // 4) ** 2, 10),
-    )  # fmt: skip
-
-
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes of all state tensors of the shape of their parameter."""
-    return sum(
-        value.numel() * value.element_size()
-        for parameter, state in optimizer.state.items()
-        for value in state.values()
-        if isinstance(value, Tensor) and value.shape == parameter.shape
-    )
-
-
-def _digits(train: int, validation: int) -> Task:
-    images, checksum = digits()
-    pixels = (images.pixels / 16).astype(np.float32)[:, None]
-    order = np.random.default_rng(0).permutation(len(images))
-    ends = (0, train, train + validation, len(images))
-    first, second, third = (
-        _tensors(pixels[part], images.labels[part]) for part in (order[a:b] for a, b in pairwise(ends))
-    )
-    return Task(checksum, first, second, third)
-
-
-def _fashion_mnist(train: int, validation: int) -> Task:
-    images, test, checksum = fashion_mnist()
-    order = np.random.default_rng(0).permutation(len(images))[: train + validation]
-
-    def scaled(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return (pixels / np.float32(255)).astype(np.float32)[:, None]
-
-    return Task(
-        checksum,
-        _tensors(scaled(images.pixels[order[:train]]), images.labels[order[:train]]),
-        _tensors(scaled(images.pixels[order[train:]]), images.labels[order[train:]]),
-        _tensors(scaled(test.pixels), test.labels),
-    )
-
-
-def _tensors(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
-
-
-_TASKS: Mapping[str, Callable[[int, int], Task]] = {"digits": _digits, "fashion-mnist": _fashion_mnist}
 
 IDEA = Idea(
     slug="lion",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,9 +13,10 @@ from torch import nn
 
 from heuretic.ideas.idea import Scale
 from heuretic.ideas.result import Arm, Comparison, Verdict, estimate
-from heuretic.search import Space
+from heuretic.search import Algorithm, Space
+from heuretic.study import discover
 from heuretic.symbolic import sym
-from heuretic.train import Trained, run
+from heuretic.train import Diverged, Trained, run
 
 TUNING_SEED = 1000
 #: The rule of checks that compare one measure of two arms; the arms and the measure are filled in.
@@ -23,9 +26,64 @@ RULE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A training program with the settings that were best on validation rows.
+
+    Attributes:
+        program: Without open choices. settings: What was chosen and what was tried, for `Arm.settings`.
+    """
+
+    program: Any
+    settings: Mapping[str, Any]
+
+
+def tuned(
+    program: Any, *, by: str = "validation_accuracy", trainings: int | None = None, algorithm: Algorithm | None = None,
+    said: Callable[[str], None] = lambda line: None,
+) -> Tuned:  # fmt: skip
+    """Train candidates of a program once each, with a seed of their own, and return the one with the highest `by`.
+
+    The lowest, if "loss" is in the name. All candidates are tried, or `trainings` that `algorithm` proposes; of one alone
+    there is nothing to try. Trainings that diverge are passed over.
+
+    Raises: ValueError if all diverge.
+    """
+    sign = -1 if "loss" in by else 1
+    space = Space(program)
+    tried: dict[str, float] = {}
+    candidates: dict[str, Any] = {}
+
+    def trial(candidate: Any, shown: str) -> float:
+        value = run(candidate, seed=TUNING_SEED).metrics[by]
+        candidates[shown], tried[shown] = candidate, value
+        said(f"{by} {value:.4f} with {shown}")
+        return sign * value
+
+    if algorithm is not None:
+        numbers = count(1)
+        discover(
+            program, lambda candidate: trial(candidate, f"candidate {next(numbers)}"), algorithm=algorithm,
+            trials=trainings, seed=TUNING_SEED, progress=False,
+        )  # fmt: skip
+    elif space.size == 1:
+        return Tuned(space.decode(next(iter(space.genomes()))), {"chosen": "as it is", "program": repr(program)})
+    else:
+        for genome in space.genomes():
+            shown = ", ".join(f"{path} {value}" for path, value in space.chosen(genome).items())
+            with suppress(Diverged):
+                trial(space.decode(genome), shown)
+    if not tried:
+        raise ValueError(
+            f"candidates must be trainable, got none of {trainings or int(space.size)} whose loss stayed finite"
+        )
+    best = max(tried, key=lambda shown: sign * tried[shown])
+    return Tuned(candidates[best], {"chosen": best, f"tried_{by}": tried, "program": repr(candidates[best])})
+
+
 def tuned_arms(
     programs: Mapping[str, Any], measure: Callable[[Trained], Mapping[str, float]], *, seeds: Sequence[int],
-    by: str = "validation_accuracy", said: Callable[[str], None] = lambda line: None,
+    by: str = "validation_accuracy", searched: Mapping[str, Algorithm] = {}, said: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Arm]:  # fmt: skip
     """Return what each arm measures with each seed, with the settings that were best on validation rows.
 
@@ -35,29 +93,25 @@ def tuned_arms(
     Args:
         programs: Training programs (`hr.sym(hr.train.supervised)(...)`) by the name of their arm; what is open is tuned.
         measure: What is measured of each training: test rows are touched here only.
+        searched: Algorithms, by arm, that propose as many candidates as the other arms have, where there are more.
     Raises: ValueError if arms differ in how many candidates they have: all must be tuned alike.
     """
-    spaces = {name: Space(program) for name, program in programs.items()}
-    sizes = {name: int(space.size) for name, space in spaces.items()}
-    if len(set(sizes.values())) > 1:
+    sizes = {name: int(Space(program).size) for name, program in programs.items() if name not in searched}
+    if len(set(sizes.values())) != 1:
         raise ValueError(f"arms must have equally many candidates, got {sizes}")
+    trainings = next(iter(sizes.values()))
     arms = {}
-    for name, space in spaces.items():
-        tried: dict[str, float] = {}
-        candidates = {}
-        for genome in space.genomes():
-            shown = ", ".join(f"{path} {value}" for path, value in space.chosen(genome).items()) or "as it is"
-            candidates[shown] = space.decode(genome)
-            if sizes[name] > 1:
-                tried[shown] = run(candidates[shown], seed=TUNING_SEED).metrics[by]
-                said(f"{name}: {by} {tried[shown]:.4f} with {shown}")
-        best = (min if "loss" in by else max)(candidates, key=lambda shown: tried.get(shown, 0.0))
+    for name, program in programs.items():
+
+        def told(line: str, name: str = name) -> None:
+            said(f"{name}: {line}")
+
+        chosen = tuned(program, by=by, trainings=trainings, algorithm=searched.get(name), said=told)
         rows = []
         for seed in seeds:
-            rows.append(dict(measure(run(candidates[best], seed=seed))))
+            rows.append(dict(measure(run(chosen.program, seed=seed))))
             said(f"{name}, seed {seed}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in rows[-1].items()))
-        settings = {"chosen": best, f"tried_{by}": tried, "program": repr(candidates[best])}
-        arms[name] = Arm(settings, {metric: tuple(row[metric] for row in rows) for metric in rows[0]})
+        arms[name] = Arm(chosen.settings, {metric: tuple(row[metric] for row in rows) for metric in rows[0]})
     return arms
 
 

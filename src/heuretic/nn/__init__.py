@@ -11,6 +11,7 @@ from heuretic.nn.activations import (
 )
 from heuretic.nn.architecture import Architecture, architecture
 from heuretic.nn.batch_norm import AuxiliaryBatchNorm, auxiliary_statistics
+from heuretic.nn.causal_transformer import CausalAttention, CausalBlock, CausalTransformer
 from heuretic.nn.checkpoints import load, program_in, save
 from heuretic.nn.conditional_convolution import CondConv2d, Routing
 from heuretic.nn.convolution import Conv2d, ConvNorm, Parts, Residual, SamePadding, SqueezeExcitation
@@ -52,7 +53,8 @@ from heuretic.nn.stochastic_depth import StochasticDepth
 from heuretic.nn.text_classifier import TextClassifier, WordConvolutions, WordTransformer
 
 __all__ = [
-    "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck", "CompoundScaling", "CondConv2d",
+    "Architecture", "AuxiliaryBatchNorm", "BasicBlock", "Block", "Bottleneck",
+    "CausalAttention", "CausalBlock", "CausalTransformer", "CompoundScaling", "CondConv2d",
     "Conv", "Conv2d", "ConvNorm", "Description", "DropPaths", "ExposeActivations", "FunctionalCall", "FusedMBConv",
     "Latency", "Level", "MBConv", "MNASNET_A1", "MOBILENET_V2", "MobileNet", "MultiplyAdds", "ParametricSoftplus",
     "Parts", "ResNet", "Residual", "Routing", "SamePadding", "SeparableConv", "SmoothReLU", "SquaredReLU", "SqueezeExcitation",

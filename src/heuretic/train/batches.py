@@ -16,6 +16,7 @@ from heuretic.train.seeds import derived_seed, generator
 
 if TYPE_CHECKING:
     from heuretic.data import Split
+    from heuretic.data.vocabulary import Vocabulary
 
 #: Changes uint8 images of shape (batch, channels, height, width) by what it draws from the generator.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -115,15 +116,35 @@ class Images:
 
         Augmentations see uint8 of the latter shape on the device.
         """
-        pixels = (
-            torch.from_numpy(np.require(raw, requirements=["C", "W"])).to(device, non_blocking=True).permute(0, 3, 1, 2)
-        )
+        array = np.require(raw, requirements=["C", "W"])  # torch warns of memory that must not be written
+        pixels = torch.from_numpy(array).to(device, non_blocking=True).permute(0, 3, 1, 2)
         for each in augment:
             pixels = each(pixels, draw)
         x = torch.addcmul(self.shift.to(device), pixels.float(), self.scale.to(device))
         if self.size is not None and tuple(x.shape[-2:]) != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=self.size < min(x.shape[-2:]))
         return x
+
+
+class Texts:
+    """Texts as a model is given them: augmented, and as numbers of their words, shape (n, words).
+
+    Args:
+        vocabulary: Gives the numbers. length: Words that are taken of a text; None for as many as the longest of a batch has.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, length: int | None = None) -> None:
+        self.vocabulary, self.length = vocabulary, length
+
+    def __call__(
+        self, raw: Any, augment: Sequence[Callable[..., Any]] = (), draw: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:  # fmt: skip
+        """Return the numbers of the words of texts, behind the end of a text those of padding. Augmentations see lists of str."""
+        texts = list(raw)
+        for each in augment:
+            texts = each(texts, draw)
+        return torch.from_numpy(self.vocabulary.encode(texts, self.length)).to(device, non_blocking=True)
 
 
 class Batches:
@@ -150,8 +171,31 @@ class Batches:
         rows = self.rows(step)
         draw = generator(self.seed, "augment", step, PartialState().process_index)
         x = self.inputs(rows.inputs, self.augment, draw, self.device)
-        y = torch.from_numpy(rows.labels).to(self.device, non_blocking=True)
+        y = torch.tensor(rows.labels, device=self.device)
         return (x, y) if self.mix is None else self.mix(x, F.one_hot(y, self.classes).float(), draw)
+
+
+class Views:
+    """Several forms of the same rows, without labels: `views(step)` has one batch of inputs for each form.
+
+    Args:
+        split: What to take them from. size: Rows of a batch. inputs: Makes what the model is given.
+        forms: Augmentations of each form, such as `((flip,), (flip, RandAugment()))`. seed: Of the order and of what they draw.
+    """
+
+    def __init__(
+        self, split: Split, size: int, inputs: Inputs, device: torch.device, *, seed: int,
+        forms: Sequence[Sequence[Callable[..., Any]]],
+    ) -> None:  # fmt: skip
+        self.split, self.inputs, self.device, self.seed = split, inputs, device, seed
+        self.forms, self.order = tuple(map(tuple, forms)), Order(len(split), size, seed)
+
+    def __call__(self, step: int) -> tuple[Tensor, ...]:
+        raw, process = self.split[self.order(step)].inputs, PartialState().process_index
+        return tuple(
+            self.inputs(raw, form, generator(self.seed, "augment", step, process, number), self.device)
+            for number, form in enumerate(self.forms)
+        )
 
 
 def together(*sources: Callable[[int], Any]) -> Callable[[int], tuple[Any, ...]]:

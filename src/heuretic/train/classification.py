@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heuretic.train.batches import Batches, Images, Inputs, Mixing
+from heuretic.train.batches import Batches, Images, Inputs, Mixing, Views
 from heuretic.train.loop import Run
 from heuretic.train.optimization import Loss, Training
 from heuretic.train.training_program import Trained
@@ -38,11 +38,15 @@ class Classification:
             split, size, self.inputs, self.device, seed=seed, augment=augment, mix=mix, classes=len(self.data.classes)
         )
 
+    def views(self, split: Split, size: int, seed: int, *forms: Sequence[Callable[..., Any]]) -> Views:
+        """Return batches of several augmented forms of the same rows of a part of the data, in shuffled order."""
+        return Views(split, size, self.inputs, self.device, seed=seed, forms=forms)
+
     def in_order(self, split: Split, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows with their labels, in the order of the set, not augmented."""
         for first in range(0, len(split), size):
             rows = split[slice(first, first + size)]
-            yield self.inputs(rows.inputs, (), None, self.device), torch.from_numpy(rows.labels).to(self.device)
+            yield self.inputs(rows.inputs, (), None, self.device), torch.tensor(rows.labels, device=self.device)
 
     def measure(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Return the mean cross-entropy in nats ("loss") and the share of right answers ("accuracy") on a part of the data."""
@@ -57,6 +61,19 @@ class Classification:
         """Return the outcome, with the last measures as "validation_..."."""
         metrics = runs[-1].evaluations[-1][1] if runs and runs[-1].evaluations else {}
         return Trained(training.averaged.eval(), {f"validation_{name}": value for name, value in metrics.items()}, runs)
+
+
+def unlabelled_rows(data: DataSet) -> Split:
+    """Return the rows without labels.
+
+    Raises: ValueError if there are none.
+    """
+    if data.unlabelled is None or not len(data.unlabelled):
+        raise ValueError(
+            f"data must have unlabelled rows to learn from, got none in {data.name}. Try data.with_labels(250), which "
+            f"holds back the labels of all rows but 250"
+        )
+    return data.unlabelled
 
 
 @contextmanager

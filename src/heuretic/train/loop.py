@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +53,8 @@ class Run:
 
     Attributes:
         steps: Steps planned. done: Steps done. measures: Of the last step. evaluations: What was measured, by step.
+        cpu_seconds: Of this process until each of the evaluations, what evaluating took left out: the cost of training
+            alone, which other work on the machine disturbs less than `seconds`.
         reason: Why it ended. best: The step whose evaluation was best. seconds: Since it began, over all resumed parts.
         consumed: Energy and emissions, if a meter was given.
     """
@@ -64,6 +66,7 @@ class Run:
     reason: str = ""
     best: int | None = None
     seconds: float = 0.0
+    cpu_seconds: list[float] = field(default_factory=list)
     consumed: dict[str, float] = field(default_factory=dict)
 
     def stop(self, reason: str) -> None:
@@ -127,6 +130,10 @@ class Loop:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
+    def within(self, name: str) -> Loop:
+        """Return the same for one of several trainings of a recipe: what it keeps is in a folder of its own inside this one."""
+        return self if self.folder is None else replace(self, folder=str(Path(self.folder) / name))
+
     def run(
         self, update: Update, batches: Batches | Iterable[Any], *, seed: int, state: Mapping[str, Stateful] | None = None,
         evaluate: Callable[[], Mapping[str, float]] | None = None, trial: Reporter | None = None, meter: Meter | None = None,
@@ -150,6 +157,7 @@ class Loop:
         source: Batches = batches if callable(batches) else _Again(batches, seed)
         progress = Progress(self.steps, run.done, self.progress if trial is None else self.progress or False)
         began = time.perf_counter() - run.seconds
+        busy_since = time.process_time() - (run.cpu_seconds[-1] if run.cpu_seconds else 0.0)
         watch = _Watch(source, self.check_every, saved)
         if meter is not None:
             meter.start()
@@ -164,7 +172,9 @@ class Loop:
                     watch(step, run.measures)
                     due = run.done == self.steps or bool(self.evaluate_every and run.done % self.evaluate_every == 0)
                     if evaluate is not None and due:
+                        run.cpu_seconds.append(time.process_time() - busy_since)
                         self._evaluate(run, evaluate, trial)
+                        busy_since = time.process_time() - run.cpu_seconds[-1]
                     for callback in self.callbacks:
                         callback(run)
                     if saved is not None and self._is_checkpoint(run, due):

@@ -62,7 +62,7 @@ class SavedStates:
         part = path.with_suffix(f".{os.getpid()}.part")
         content = {
             "format": FORMAT, "seed": self.seed, "state": {name: each.state_dict() for name, each in state.items()},
-            "run": {name: getattr(run, name) for name in ("done", "evaluations", "best", "reason", "seconds")},
+            "run": {name: getattr(run, name) for name in ("done", "evaluations", "best", "reason", "seconds", "cpu_seconds")},
         }  # fmt: skip
         try:
             with part.open("wb") as file:
