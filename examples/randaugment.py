@@ -10,12 +10,10 @@ images are left alone. Cubuk et al. 2020, "RandAugment", arXiv:1909.13719, choos
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -26,17 +24,8 @@ STEPS = int(os.environ.get("HEURETIC_STEPS", "150"))
 
 
 def dataset(name: str) -> Any:
-    """Return a data set with a fifth of the images to train on kept to choose by, pixels from 0 to 255."""
-    data = hr.data.load(name)
-    data = hr.data.load(name, validation=len(data.train) // 5)
-    brightest = int(np.max(data.train.inputs))
-    if brightest > 16:
-        return data
-    # Digits have pixels from 0 to 16, and RandAugment takes 255 for white.
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    return dataclasses.replace(
-        data, **{name: hr.data.Split(part.inputs * np.uint8(255 // brightest), part.labels) for name, part in parts.items()}
-    )  # fmt: skip
+    """Return a data set with a fifth of the images to train on kept to choose by."""
+    return hr.data.load(name, validation=len(hr.data.load(name).train) // 5)
 
 
 def network(name: str, width: int = 16) -> nn.Module:

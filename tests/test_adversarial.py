@@ -306,7 +306,7 @@ def digits():
 
 
 def attack_of(**changed: Any) -> PGD:
-    return PGD(**({"epsilon": 2 / 255, "step_size": 1 / 255, "steps": 2} | changed))
+    return PGD(**({"epsilon": 30 / 255, "step_size": 15 / 255, "steps": 2} | changed))
 
 
 def optimization(**changed: Any) -> Optimization:
@@ -315,7 +315,7 @@ def optimization(**changed: Any) -> Optimization:
 
 def test_adversarial_training_makes_a_network_robust() -> None:
     """Digits have 16 levels of grey, of which an attack may change each pixel by 2."""
-    loop, against = QUIET(steps=150), PGD(epsilon=2 / 255, step_size=0.5 / 255, steps=10)
+    loop, against = QUIET(steps=150), PGD(epsilon=30 / 255, step_size=7.5 / 255, steps=10)
     plain = supervised(network(1, 8), digits(), optimization=optimization(), loop=loop, batch=64, seed=1)
     robust = adversarial(
         network(1, 8), digits(), attack=attack_of(), optimization=optimization(), loop=loop, batch=64, seed=1
@@ -343,7 +343,7 @@ def test_a_step_of_adversarial_training_is_a_step_on_attacked_images() -> None:
     task = Classification(digits(), None, torch.device("cpu"))
     x, y = task.batches(digits().train, 32, 3)(0)
     ends = {"low": task.inputs.low, "high": task.inputs.high}
-    attacked = pgd(by_hand.train(), x, y, epsilon=2 / 255, step_size=1 / 255, steps=2, start="clean", **ends)
+    attacked = pgd(by_hand.train(), x, y, epsilon=30 / 255, step_size=15 / 255, steps=2, start="clean", **ends)
     F.cross_entropy(by_hand(attacked), y).backward()
     with torch.no_grad():
         for weight in by_hand.parameters():
@@ -374,7 +374,7 @@ def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
     free, by_hand = model(), model()
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
     adversarial(
-        free, digits(), attack=FreeReplays(epsilon=3 / 255, step_size=2 / 255, replays=2), loop=QUIET(steps=5), batch=32, seed=3,
+        free, digits(), attack=FreeReplays(epsilon=45 / 255, step_size=30 / 255, replays=2), loop=QUIET(steps=5), batch=32, seed=3,
         optimization=optimization(optimizer=optimizer, schedule=Constant(), accumulate=accumulate),
     )  # fmt: skip
     task = Classification(digits(), None, torch.device("cpu"))
@@ -385,7 +385,7 @@ def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
         delta.requires_grad_()
         attacked = torch.min(torch.max(x + delta * unit, task.inputs.low), task.inputs.high)
         gradients = torch.autograd.grad(F.cross_entropy(by_hand(attacked), y), [delta, *by_hand.parameters()])
-        delta = (delta.detach() + 2 / 255 * gradients[0].sign()).clamp(-3 / 255, 3 / 255)
+        delta = (delta.detach() + 30 / 255 * gradients[0].sign()).clamp(-45 / 255, 45 / 255)
         with torch.no_grad():
             for weight, gradient in zip(by_hand.parameters(), gradients[1:], strict=True):
                 weight -= 0.1 * gradient
@@ -395,10 +395,10 @@ def test_free_training_is_what_a_loop_by_hand_does(accumulate: int) -> None:
 
 def test_free_training_makes_a_network_robust_too() -> None:
     data, loop = digits(), QUIET(steps=150)
-    attack = FreeReplays(epsilon=2 / 255, step_size=2 / 255, replays=4)
+    attack = FreeReplays(epsilon=30 / 255, step_size=30 / 255, replays=4)
     free = adversarial(network(1, 8), data, attack=attack, optimization=optimization(), loop=loop, batch=64, seed=1)
     plain = adversarial(
-        network(1, 8), data, attack=attack_of(epsilon=0.0), against=PGD(epsilon=2 / 255, step_size=0.5 / 255),
+        network(1, 8), data, attack=attack_of(epsilon=0.0), against=PGD(epsilon=30 / 255, step_size=7.5 / 255),
         optimization=optimization(), loop=loop, batch=64, seed=1,
     )  # fmt: skip
     assert free.metrics["validation_robust_accuracy"] > plain.metrics["validation_robust_accuracy"] + 0.1
@@ -497,7 +497,7 @@ def test_advprop_learns() -> None:
 def trained_in(folder: Path, which: str, stop: Callable[[Run], None] = lambda run: None) -> dict[str, torch.Tensor]:
     """Return the weights of a short training that keeps checkpoints."""
     loop = QUIET(steps=12, folder=str(folder), checkpoint_every=3, callbacks=(stop,))
-    attack = FreeReplays(epsilon=2 / 255, step_size=2 / 255, replays=4) if which == "free" else attack_of()
+    attack = FreeReplays(epsilon=30 / 255, step_size=30 / 255, replays=4) if which == "free" else attack_of()
     recipe: Any = advprop if which == "advprop" else adversarial
     model = network(1, patched=which == "advprop")
     recipe(model, digits(), attack=attack, optimization=optimization(), loop=loop, batch=16, seed=5)

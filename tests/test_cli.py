@@ -144,7 +144,7 @@ def test_ideas_lists_and_shows(folder: Path) -> None:
         (["patch", "line_search.py:nothing", "--with", "primer"], "has no 'nothing'"),
         (["patch", "nowhere", "--with", "primer"], "must be FILE.py:NAME"),
         (["patch", "missing.json", "--with", "primer"], "no file missing.json"),
-        (["reproduce", "smooth-adversarial-training"], "no check of its claim yet"),
+        (["reproduce", "primer"], "no check of its claim yet"),
         (["reproduce", "lion", "--scale", "small"], "HEURETIC_DATA must name a folder"),
     ],
 )

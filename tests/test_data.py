@@ -32,6 +32,7 @@ from heuretic.data.dataset import DataSet, Split
 from heuretic.data.loading import SETS
 from heuretic.data.split import all_but, balanced, shuffled
 from heuretic.data.text import GROUPS
+from heuretic.data.unpacked import FORMAT
 
 SHARED = Path(os.environ.get("HEURETIC_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 FOLDERS = {
@@ -96,7 +97,7 @@ def test_digits() -> None:
     data = load("digits")
     pixels, labels = load_digits(return_X_y=True)
     assert (data.train.inputs.shape, data.test.inputs.shape) == ((1437, 8, 8, 1), (360, 8, 8, 1))
-    assert np.array_equal(np.concatenate([data.train.inputs, data.test.inputs]).reshape(-1, 64), pixels)
+    assert np.array_equal(np.concatenate([data.train.inputs, data.test.inputs]).reshape(-1, 64), 15 * pixels)
     assert np.array_equal(np.concatenate([data.train.labels, data.test.labels]), labels)
     assert data.checksum == "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826", (
         "as in committed results"
@@ -683,7 +684,7 @@ LOAD = "from heuretic.data import load; data = load('fashion-mnist'); print(type
 def test_unpacked_once(cache: Path) -> None:
     first = load("fashion-mnist")
     (kept,) = cache.iterdir()
-    assert kept.name == f"fashion-mnist-{first.checksum[:16]}-1"
+    assert kept.name == f"fashion-mnist-{first.checksum[:16]}-{FORMAT}"
     times = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     again = load("fashion-mnist")
     assert isinstance(again.train.inputs, np.memmap)

@@ -19,19 +19,20 @@ from torch import nn
 import heuretic as hr
 from heuretic.data import load
 from heuretic.ideas.randaugment import (
+    CLAIM,
     FLIP_CROP,
     NONE,
     PLANS,
     PUBLISHED,
     RAND_AUGMENT,
+    RULE,
     SEARCHED,
-    images,
     judge,
     open_policy,
     programs,
     reproduce,
 )  # fmt: skip
-from heuretic.ideas.result import Comparison
+from heuretic.ideas.result import Comparison, read
 from heuretic.ideas.trainings import TUNING_SEED, tuned, tuned_arms
 from heuretic.search import Space
 from heuretic.train import Loop, Optimization, Trained, run, supervised
@@ -111,7 +112,7 @@ def test_all_arms_of_randaugment_have_as_many_trainings(scale: Any) -> None:
 def test_a_policy_drawn_from_the_space_changes_images() -> None:
     space = Space(open_policy(2))
     policy = hr.build(space.decode(space.sample(random.Random(3))))
-    pixels = torch.from_numpy(images("digits", 100, 50).train.inputs).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(hr.data.load("digits", validation=50, labels=100).train.inputs).permute(0, 3, 1, 2)
     assert pixels.max() == 240
     changed = policy(pixels, torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape
@@ -129,6 +130,14 @@ def test_the_verdict_follows_the_rule() -> None:
     assert judge("small", _comparisons(better, better, better, worse))[0] == "not reproduced"
     assert judge("small", _comparisons(better, unsure, better, better))[0] == "not testable at this scale"
     assert judge("smoke", _comparisons(better, better, better, better))[0] == "not testable at this scale"
+
+
+def test_the_committed_verdict_follows_from_its_numbers() -> None:
+    result = read(Path(__file__).parents[1] / "results" / "randaugment" / "small.json")
+    assert judge(result.scale, result.comparisons) == (result.verdict, result.reason)
+    assert (result.claim, result.rule) == (CLAIM, RULE)
+    tried = {len(arm.settings["tried_validation_accuracy"]) for arm in result.arms.values()}
+    assert tried == {6}
 
 
 def test_the_check_of_randaugment_repeats_bit_for_bit() -> None:

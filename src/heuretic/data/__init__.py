@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heuretic.data.dataset import DataSet, Split
-from heuretic.data.images import Images, digits, fashion_mnist
 from heuretic.data.loading import load
 from heuretic.data.local import data_file
 from heuretic.data.packed import Texts, Waveforms
@@ -37,7 +36,7 @@ _LATER = {
 }
 
 __all__ = [
-    "CORRUPTIONS", "AutoAugment", "BackTranslation", "CutMix", "Cutout", "DataSet", "FittedWordReplacement", "FlipCrop", "Images", "MixUp", "Policy", "RandAugment", "Split", "Step", "Texts", "Vocabulary", "Waveforms", "WordReplacement", "corrupted", "data_file", "digits", "fashion_mnist", "load", "mean_corruption_error", "translator",
+    "CORRUPTIONS", "AutoAugment", "BackTranslation", "CutMix", "Cutout", "DataSet", "FittedWordReplacement", "FlipCrop", "MixUp", "Policy", "RandAugment", "Split", "Step", "Texts", "Vocabulary", "Waveforms", "WordReplacement", "corrupted", "data_file", "load", "mean_corruption_error", "translator",
 ]  # fmt: skip
 
 

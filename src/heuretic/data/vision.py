@@ -76,9 +76,10 @@ def cifar10(corrupt: Corrupt) -> DataSet[Images, Classes]:
 
 
 def digits(corrupt: Corrupt) -> DataSet[Images, Classes]:
-    """Return the 1,797 handwritten digits that come with scikit-learn, 8 x 8, grey values 0 to 16.
+    """Return the 1,797 handwritten digits that come with scikit-learn, 8 x 8, grey values 0 to 240.
 
-    They have no split of their own. The last 360 are the test: the order is by writer, so these are other people's hands.
+    Those of the source go from 0 to 16; here they are 15 times as high, since augmentations take 255 for white. The images
+    have no split of their own. The last 360 are the test: the order is by writer, so these are other people's hands.
     """
     try:
         from sklearn.datasets import load_digits
@@ -86,7 +87,7 @@ def digits(corrupt: Corrupt) -> DataSet[Images, Classes]:
         raise FileNotFoundError("the digits images come with scikit-learn. Try: pip install scikit-learn") from error
     pixels, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
     checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    rows = Split(pixels.reshape(-1, 8, 8, 1), labels.astype(np.int64))
+    rows = Split(15 * pixels.reshape(-1, 8, 8, 1), labels.astype(np.int64))
     names = tuple(str(digit) for digit in range(10))
     return DataSet("digits", rows[:-360], rows[-360:], None, None, names, checksum)
 

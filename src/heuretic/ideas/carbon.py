@@ -83,7 +83,7 @@ def reproduce(
         digits = load("digits")  # few, so the test is drawn from all
         pixels = np.concatenate([digits.train.inputs, digits.test.inputs])[..., 0]
         labels = np.concatenate([digits.train.labels, digits.test.labels])
-        data = _split((pixels / 16).astype(np.float32), labels)
+        data = _split((pixels / 240).astype(np.float32), labels)
         runs = [_one_seed(plan, data, seed, said) for seed in chosen]
     finally:
         torch.set_num_threads(threads)

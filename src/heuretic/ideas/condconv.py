@@ -238,7 +238,7 @@ def _images(scale: Scale, plan: Plan) -> tuple[str, *tuple[tuple[Tensor, Tensor]
     order = np.random.default_rng(0)
     data = load(plan.data)
     if plan.data == "digits":  # few, so the test is drawn from all
-        pixels = np.concatenate([data.train.inputs, data.test.inputs])[..., 0] / 16
+        pixels = np.concatenate([data.train.inputs, data.test.inputs])[..., 0] / 240
         labels, test = np.concatenate([data.train.labels, data.test.labels]), None
     else:
         pixels, labels = data.train.inputs[..., 0] / 255, data.train.labels

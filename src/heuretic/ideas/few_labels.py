@@ -113,7 +113,7 @@ def image_task(
     model = hr.sym(nn.Sequential)(*layers, hr.sym(nn.Flatten)(), hr.sym(nn.Linear)(4 * width * side**2, 10))
     weak: tuple[Any, ...] = (FlipCrop(pad),)
     strong = (*weak, RandAugment(magnitude=magnitude))
-    if name == "digits":  # no other digits when mirrored, and grey values up to 16 where RandAugment expects 255
+    if name == "digits":  # which are no other digits when mirrored
         weak, strong = (), (FlipCrop(pad, flip=False),)
     data = hr.sym(hr.data.load)(name, validation=validation, labels=labels)
     return Task(name, data, model, weak, strong, steps, lrs, ratio=ratio, cpu=cpu)

@@ -287,7 +287,7 @@ def _digits(plan: Plan) -> Task:
     labels = np.concatenate([data.train.labels, data.test.labels])
     order = np.random.default_rng(0).permutation(len(labels))
     ends = (0, plan.final[0], plan.final[0] + plan.validation, plan.final[0] + 2 * plan.validation, len(labels))
-    parts = [as_tensors(pixels[p] / 16, labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
+    parts = [as_tensors(pixels[p] / 240, labels[p]) for p in (order[a:b] for a, b in pairwise(ends))]
     return Task(data.checksum, parts[0], parts[1], parts[2], parts[3])
 
 

@@ -4,19 +4,17 @@ Cubuk et al. 2020, "RandAugment: Practical automated data augmentation with a re
 augmentation is `heuretic.data.RandAugment`; its grid is searched by `heuretic discover examples/randaugment.py`.
 """
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 import heuretic as hr
-from heuretic.data import AutoAugment, DataSet, FlipCrop, Policy, RandAugment, Split, Step, load
+from heuretic.data import AutoAugment, FlipCrop, Policy, RandAugment, Step, load
 from heuretic.data.operations import OPERATIONS
 from heuretic.ideas.idea import Idea, Paper, Scale
 from heuretic.ideas.result import Comparison, Reproduction, Verdict, compare
@@ -93,7 +91,7 @@ def reproduce(
 
 def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str], None]) -> Reproduction:
     began = time.perf_counter()
-    data = images(plan.data, plan.training, plan.validation)
+    data = load(plan.data, validation=plan.validation, labels=plan.training)
 
     def measure(trained: Trained) -> dict[str, float]:
         task = Classification(data, None, next(trained.model.parameters()).device)
@@ -134,7 +132,7 @@ def programs(plan: Plan, channels: int, side: int) -> dict[str, Any]:
         optimizer = hr.sym(functools.partial)(torch.optim.AdamW, lr=lr, weight_decay=0.05)
         return hr.sym(supervised)(
             model=hr.sym(network)(channels, plan.width, side),
-            data=hr.sym(images)(plan.data, plan.training, plan.validation),
+            data=hr.sym(load)(plan.data, validation=plan.validation, labels=plan.training),
             optimization=hr.sym(Optimization)(optimizer=optimizer, cpu=plan.cpu),
             loop=hr.sym(Loop)(steps=plan.steps, progress=False),
             batch=BATCH,
@@ -158,17 +156,6 @@ def open_policy(pairs: int) -> Policy:
     probabilities, levels = (tenth / 10 for tenth in range(11)), map(float, range(10))
     step = Step(hr.one_of(*OPERATIONS), hr.one_of(*probabilities), hr.one_of(*levels))
     return Policy(((step, step),) * pairs)
-
-
-def images(name: str, training: int, validation: int) -> DataSet[Any, Any]:
-    """Return a data set with so many rows to train on and to choose by, as many of each class, pixels from 0 to 255."""
-    data = load(name, validation=validation, labels=training)
-    if name != "digits":
-        return data
-    # Their pixels go from 0 to 16, and augmentations take 255 for white.
-    given = {"train": data.train, "validation": data.validation, "test": data.test}
-    parts = {name: Split(part.inputs * np.uint8(15), part.labels) for name, part in given.items() if part is not None}
-    return dataclasses.replace(data, **parts)
 
 
 def network(channels: int, width: int, side: int, classes: int = 10) -> nn.Module:

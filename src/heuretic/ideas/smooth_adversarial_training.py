@@ -84,7 +84,7 @@ class Plan:
 
 
 PLANS: Mapping[Scale, Plan] = {
-    "smoke": Plan("digits", 300, 100, 100, 4, 20, 32, 1 / 255, 2, ("silu",), (0.1, 0.2), (1, 2)),
+    "smoke": Plan("digits", 300, 100, 100, 4, 20, 32, 15 / 255, 2, ("silu",), (0.1, 0.2), (1, 2)),
     "small": Plan("fashion-mnist", 10_000, 1_000, 5_000, 12, 700, 128, 16 / 255, 3, ("silu",), (0.4, 0.8, 1.6, 3.2), (1, 2, 3, 4, 5)),
     "full": Plan(
         "cifar10", 8_000, 1_000, 2_000, 64, 6_000, 128, 8 / 255, 10, ("silu", "gelu", "softplus", "smooth_relu", "elu"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heuretic.data import data_file, digits, fashion_mnist
+from heuretic.data import load
 from heuretic.nn.causal_transformer import CausalTransformer
+from heuretic.train.loop import Loop
 
 #: Characters that the model of a text reads at once.
 CONTEXT = 64
@@ -45,24 +45,26 @@ def digits_task(train: int, validation: int) -> Task:
 
     Raises: FileNotFoundError if scikit-learn is not installed.
     """
-    images, checksum = digits()
-    order = np.random.default_rng(0).permutation(len(images))
-    ends = (0, train, train + validation, len(images))
-    splits = (
-        _images(images.pixels[part] / 16, images.labels[part]) for part in (order[a:b] for a, b in pairwise(ends))
+    data = load("digits")  # few, so the test is drawn from all
+    pixels, labels = (
+        np.concatenate(parts) for parts in zip(*((p.inputs, p.labels) for p in (data.train, data.test)), strict=True)
     )
-    return Task(*splits, network=lambda: _convolutions(8), checksum=checksum)
+    order = np.random.default_rng(0).permutation(len(labels))
+    ends = (0, train, train + validation, len(labels))
+    splits = (_images(pixels[part] / 240, labels[part]) for part in (order[a:b] for a, b in pairwise(ends)))
+    return Task(*splits, network=lambda: _convolutions(8), checksum=data.checksum)
 
 
 def fashion_mnist_task(train: int, validation: int) -> Task:
     """Return Fashion-MNIST with its own test images, and of the others so many at random but always the same.
 
-    Raises: FileNotFoundError if it is not in `$HEURETIC_DATA`.
+    Raises: FileNotFoundError if it is not to be had.
     """
-    images, test, checksum = fashion_mnist()
-    order = np.random.default_rng(0).permutation(len(images))[: train + validation]
-    first, second = (_images(images.pixels[part] / 255, images.labels[part]) for part in (order[:train], order[train:]))
-    return Task(first, second, _images(test.pixels / 255, test.labels), lambda: _convolutions(28), checksum)
+    data = load("fashion-mnist")
+    order = np.random.default_rng(0).permutation(len(data.train))[: train + validation]
+    rows = (data.train[order[:train]], data.train[order[train:]], data.test)
+    splits = (_images(np.asarray(part.inputs) / 255, part.labels) for part in rows)
+    return Task(*splits, network=lambda: _convolutions(28), checksum=data.checksum)
 
 
 def shakespeare_task(train: int, validation: int) -> Task:
@@ -71,12 +73,12 @@ def shakespeare_task(train: int, validation: int) -> Task:
     The last tenth of the text is the test, as is usual; the pieces for training and validation are the first and the last
     of the rest.
 
-    Raises: FileNotFoundError if `$HEURETIC_DATA/tiny_shakespeare/input.txt.gz` is missing.
+    Raises: FileNotFoundError if it is not to be had.
     """
-    path, checksum = data_file("tiny_shakespeare/input.txt.gz", "Try --scale smoke, which needs none")
-    text = gzip.decompress(path.read_bytes())
-    characters, tokens = np.unique(np.frombuffer(text, np.uint8), return_inverse=True)
-    end = len(tokens) * 9 // 10
+    data = load("tiny-shakespeare")
+    parts = ["".join(part.inputs).encode() for part in (data.train, data.test)]
+    characters, tokens = np.unique(np.frombuffer(b"".join(parts), np.uint8), return_inverse=True)
+    end = len(parts[0])
     before, after = _pieces(tokens[:end]), _pieces(tokens[end:])
     if train + validation > len(before[0]):
         raise ValueError(f"train + validation must be at most {len(before[0])}, got {train + validation}. Try fewer")
@@ -85,7 +87,7 @@ def shakespeare_task(train: int, validation: int) -> Task:
         validation=(before[0][-validation:], before[1][-validation:]),
         test=after,
         network=lambda: CausalTransformer(len(characters), width=64, depth=2, heads=4, context=CONTEXT),
-        checksum=checksum,
+        checksum=data.checksum,
     )
 
 
@@ -102,6 +104,7 @@ def train_network(
 
     Args:
         optimizer_of: Makes the optimizer of parameters. seed: Fixes weights and order of the examples.
+    Raises: Diverged if the loss is not finite any more.
     """
     inputs, classes = task.train
     order = torch.Generator().manual_seed(seed)
@@ -109,13 +112,19 @@ def train_network(
         torch.manual_seed(seed)
         network = task.network()
     optimizer = optimizer_of(network.parameters())
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * math.ceil(len(inputs) / batch))
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(inputs), generator=order).split(batch):
-            optimizer.zero_grad(set_to_none=True)
-            _loss(network(inputs[chosen]), classes[chosen]).backward()
-            optimizer.step()
-            schedule.step()
+    loop = Loop(steps=epochs * math.ceil(len(inputs) / batch), progress=False)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, loop.steps)
+    chosen = [part for _ in range(epochs) for part in torch.randperm(len(inputs), generator=order).split(batch)]
+
+    def update(rows: Tensor, step: int) -> dict[str, Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        loss = _loss(network(inputs[rows]), classes[rows])
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return {"loss": loss}
+
+    loop.run(update, chosen.__getitem__, seed=seed)
     return network, optimizer
 
 
@@ -150,7 +159,7 @@ def _convolutions(side: int) -> nn.Module:
 
 
 def _images(pixels: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Pairs:
-    return torch.from_numpy(pixels.astype(np.float32)[:, None]), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels.copy())
 
 
 def _pieces(tokens: np.ndarray[Any, Any]) -> Pairs:
