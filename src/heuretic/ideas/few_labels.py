@@ -122,7 +122,9 @@ def image_task(
 def image_tasks(scale: Scale) -> tuple[Task, ...]:
     """Return the sets of images of a scale: scikit-learn's digits, or Fashion-MNIST and CIFAR-10.
 
-    A shorter "small", of 400 to 800 steps, was run first, with the seeds 1 to 4; validation rows said that students need more.
+    A shorter "small" was run first, of 700 or 800 and 400 steps with the seeds 1 to 4, CIFAR-10 with 500 labels; then validation
+    rows said that students need more steps. In it the mean difference was 0.001 [-0.008, 0.010] for Noisy Student, 0.006
+    [-0.002, 0.014] for UDA (with four groups of questions for texts), -0.018 [-0.033, -0.004] for meta pseudo labels.
     Raises: ValueError for an unknown scale.
     """
     if scale == "smoke":
