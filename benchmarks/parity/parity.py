@@ -27,7 +27,8 @@ import heuretic as hr
 from heuretic.nn import CondConv2d, key_maps
 
 CLASSES = 100
-TOLERANCE = 1e-4
+#: Of outputs, relative to the largest. With another number of threads, sums in another order make 1.2e-4 in the deepest networks.
+TOLERANCE = 5e-4
 #: What residual paths end with; it is small in trained networks too.
 _LAST_OF_PATH = re.compile(r"blocks\..+\.path\..*project\.norm\.weight|layer.*\.bn3\.weight")
 
