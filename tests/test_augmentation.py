@@ -1,5 +1,6 @@
 """Augmentation: operations on batches against Pillow, what is drawn, and labels that are mixed."""
 
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -113,7 +114,11 @@ def test_whole_augmentation_equals_pillow() -> None:
             assert (ours.numpy() == from_pil(augment.pil(to_pil(image), seeded(seed)))).all()
 
 
-def test_accelerators_get_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("function", ["on_cpu", "in_c"])
+def test_accelerators_and_systems_without_a_compiler_get_the_same_pixels(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert operations.in_c(torch.zeros(1)) or not shutil.which("cc"), "C is what this is compared with"
     batches = [torch.from_numpy(real_images(name, 64)) for name in ("cifar10", "fashion-mnist")]
     batches.append(torch.zeros(64, 3, 5, 4, dtype=torch.uint8))
     augments = (
@@ -124,7 +129,7 @@ def test_accelerators_get_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> No
         Cutout(8),
     )
     expected = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
-    monkeypatch.setattr(operations, "on_cpu", lambda images: False)  # the other way, on the same memory
+    monkeypatch.setattr(operations, function, lambda images: False)  # the other way, on the same memory
     found = [augment(images, seeded(k)) for k, images in enumerate(batches) for augment in augments]
     assert [k for k, pair in enumerate(zip(found, expected, strict=True)) if not torch.equal(*pair)] == []
 

@@ -21,6 +21,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import heuretic as hr
+from heuretic.data import c_library
 from heuretic.symbolic import PatchError
 from heuretic.train import Lion
 from heuretic.train.optimizers import lion_kernel
@@ -542,14 +543,16 @@ def test_without_a_compiler_fused_is_refused_and_the_rest_works(monkeypatch: pyt
 
     expected = run_large()
     monkeypatch.setenv("CC", "false")
-    lion_kernel.unavailable.cache_clear()
-    lion_kernel._compiled.cache_clear()
+    caches = (c_library.unavailable, c_library.compiled, lion_kernel._compiled)
+    for cache in caches:
+        cache.cache_clear()
     try:
         with pytest.raises(RuntimeError, match=r"fused must have a C compiler .*got: false failed: .*Try fused=None"):
             Lion([nn.Parameter(torch.ones(2))], fused=True)
         assert torch.equal(run_large(), expected)
     finally:
-        lion_kernel.unavailable.cache_clear()
+        for cache in caches:
+            cache.cache_clear()
 
 
 # -- the patch --------------------------------------------------------------------------------------------------

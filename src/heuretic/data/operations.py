@@ -7,22 +7,26 @@ contrast, where it blends with the number of pixels over 256 instead of their me
 
 Departure: an image moves by a share of its side; in the authors' code by 100 pixels (AutoAugment: 250) whatever the side.
 
-On a CPU most operations are a table of 256 entries or an index of pixels. There `bytearray.translate` and numpy's `take` apply
-them, in 0.35 and 0.4 ns a byte where torch's indexing takes 1.5 to 1.8, and numpy does what torch has slow on a CPU: comparing, and
-dividing whole numbers.
+On a CPU most operations are a table of 256 entries, which `bytearray.translate` applies in 0.35 ns a byte where torch's indexing
+takes 1.5. Those that would take many passes are in C (`operations.c`) where there is a compiler, and else, as on other devices, in torch,
+with the same pixels.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from heuretic.data.c_library import compiled, unavailable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,6 +116,20 @@ def on_cpu(images: Tensor) -> bool:
     return images.device.type == "cpu"
 
 
+_SOURCE = Path(__file__).with_name("operations.c")
+
+
+def in_c(images: Tensor) -> bool:
+    """Whether `operations.c` can work on these."""
+    return on_cpu(images) and not unavailable(_SOURCE)
+
+
+def _call(function: str, *arguments: Tensor | int | ctypes.c_float | ctypes.c_uint8) -> None:
+    """Call a function of `operations.c` with the addresses of tensors, which must be contiguous, and numbers."""
+    given = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
+    getattr(compiled(_SOURCE), function)(*(ctypes.c_int64(a) if isinstance(a, int) else a for a in given))
+
+
 # -- tables of 256 values, made on the CPU ------------------------------------------------------------------------------
 
 
@@ -179,18 +197,24 @@ def _autocontrast(images: Tensor, value: float) -> Tensor:
 
 def _equalize(images: Tensor, value: float) -> Tensor:
     planes = images.flatten(2).flatten(0, 1)
-    if on_cpu(images):  # one by one takes half the time
-        counts = torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
-    else:
-        rows = torch.arange(len(planes), device=images.device)[:, None] * 256
-        counts = torch.bincount((planes + rows).flatten(), minlength=len(planes) * 256).view(-1, 256).cpu()
+    if in_c(images):
+        equal = torch.empty_like(images)
+        _call("equalize", images, equal, *planes.shape)
+        return equal
+    rows = torch.arange(len(planes), device=images.device)[:, None] * 256
+    counts = torch.bincount((planes + rows).flatten(), minlength=len(planes) * 256).view(-1, 256).cpu()
     return _look_up(images, _equalize_tables(counts.numpy()))
 
 
 def _contrast(images: Tensor, factor: float) -> Tensor:
-    grey = _grey(images.float())
-    total = grey.sum(3).sum((1, 2), dtype=torch.float64)  # exact: a row's sum is a whole number below 2 ** 24
-    means = (total / grey[0].numel() + 0.5).floor().int().tolist()
+    count, channels, height, width = images.shape
+    if in_c(images):
+        total = torch.empty(count, dtype=torch.int64)
+        _call("grey_sums", images, total, count, channels, height * width)
+    else:
+        grey = _grey(images.float())
+        total = grey.sum(3).sum((1, 2), dtype=torch.float64)  # exact: a row's sum is a whole number below 2 ** 24
+    means = [int(each / (height * width) + 0.5) for each in total.tolist()]
     return _look_up(images, [_contrast_table(mean, factor) for mean in means])
 
 
@@ -227,8 +251,13 @@ def _solarize(images: Tensor, threshold: float) -> Tensor:
 
 def _color(images: Tensor, factor: float) -> Tensor:
     """Blend with the grey image."""
-    if images.shape[1] == 1:
+    count, channels, height, width = images.shape
+    if channels == 1:
         return images
+    if in_c(images):
+        blended = torch.empty_like(images)
+        _call("color", images, blended, count, height * width, ctypes.c_float(factor))
+        return blended
     colours = images.float()
     return _blend(_grey(colours), colours, factor)
 
@@ -238,30 +267,17 @@ def _sharpness(images: Tensor, factor: float) -> Tensor:
     height, width = images.shape[-2:]
     if min(height, width) < 3:
         return images
+    sharp = torch.empty_like(images)
+    if in_c(images):
+        _call("sharpness", images, sharp, images.shape[0] * images.shape[1], height, width, ctypes.c_float(factor))
+        return sharp
     # Sums run over the end of each row, into the next. Only the border, which stays as it is, gets something wrong.
     after = slice(width + 1, -width - 1)
-    sharp = torch.empty_like(images)
-    if on_cpu(images):  # where numpy can divide whole numbers fast
-        pixels = images.numpy().ravel().astype(np.uint16)
-        rows = pixels[:-2] + pixels[1:-1]
-        rows += pixels[2:]
-        sums = rows[: -2 * width] + rows[width:-width]
-        sums += rows[2 * width :]
-        inner = pixels[after]
-        sums += inner << 2
-        sums += 6
-        sums //= 13
-        smooth, blended = sums.astype(np.float32), inner.astype(np.float32)
-        blended -= smooth
-        blended *= np.float32(factor)
-        blended += smooth
-        sharp.numpy().reshape(-1)[after] = blended.astype(np.int16).clip(0, 255)
-    else:
-        pixels = images.flatten().to(torch.int16)
-        rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
-        sums = rows[: -2 * width] + rows[width:-width] + rows[2 * width :] + 4 * pixels[after]
-        smooth = sums.float().add_(6.5).mul_(1 / 13).floor_()  # whole numbers are 1 / 26 away: rounding is safe
-        sharp.view(-1)[after] = _blend(smooth, pixels[after].float(), factor)
+    pixels = images.flatten().to(torch.int16)
+    rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
+    sums = rows[: -2 * width] + rows[width:-width] + rows[2 * width :] + 4 * pixels[after]
+    smooth = sums.float().add_(6.5).mul_(1 / 13).floor_()  # whole numbers are 1 / 26 away: rounding is safe
+    sharp.view(-1)[after] = _blend(smooth, pixels[after].float(), factor)
     for border in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
         sharp[border] = images[border]
     return sharp
@@ -317,21 +333,18 @@ def _translate(images: Tensor, x: float, y: float) -> Tensor:
 
 def _warp(images: Tensor, affine: tuple[float, ...]) -> Tensor:
     height, width = images.shape[-2:]
-    index, inside, fill = _sources(affine, height, width, images.device)
+    places = _sources(affine, height, width, images.device)
     planes = images.view(-1, height * width)
-    if on_cpu(images):
-        warped = np.take(
-            planes.numpy(), index.numpy(), axis=1, mode="clip"
-        )  # "raise", the default, takes a fifth longer
-        warped &= inside.numpy()
-        warped |= fill.numpy()
-        return torch.from_numpy(warped).view_as(images)
-    return (planes[:, index] & inside | fill).view_as(images)
+    if in_c(images):
+        warped = torch.empty_like(images)
+        _call("warp", images, warped, places, len(planes), planes.shape[1], ctypes.c_uint8(FILL))
+        return warped
+    return torch.where(places < 0, FILL, planes[:, places.clamp(min=0).long()]).view_as(images)
 
 
 @lru_cache(maxsize=64)
-def _sources(affine: tuple[float, ...], height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each pixel where it comes from, 255 if that is inside of the image and 0 if not, and the fill if it is not.
+def _sources(affine: tuple[float, ...], height: int, width: int, device: torch.device) -> Tensor:
+    """Return for each pixel the number of the one it comes from, as int32, or -1 if that is outside of the image.
 
     Places are whole multiples of 2 ** -16, rounded just as Pillow does, so that no tie falls otherwise.
     """
@@ -340,13 +353,7 @@ def _sources(affine: tuple[float, ...], height: int, width: int, device: torch.d
     x = (_fixed(c + a * 0.5 + b * 0.5) + across * _fixed(a) + along * _fixed(b)) >> 16
     y = (_fixed(f + d * 0.5 + e * 0.5) + across * _fixed(d) + along * _fixed(e)) >> 16
     within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    parts = (
-        np.where(within, y * width + x, 0),
-        np.where(within, 255, 0).astype(np.uint8),
-        np.where(within, 0, FILL).astype(np.uint8),
-    )
-    index, inside, fill = (torch.from_numpy(part.ravel()).to(device) for part in parts)
-    return index, inside, fill
+    return torch.from_numpy(np.where(within, y * width + x, -1).astype(np.int32).ravel()).to(device)
 
 
 def _fixed(value: float) -> int:

@@ -1,18 +1,9 @@
-"""Lion in C for CPUs (`lion.c`): one pass over memory, where torch operations take five over the cache.
-
-The file is compiled by the system's C compiler when it is first asked for, which takes a fifth of a second, and for this
-processor, so that nothing is kept on disk that another one might not run.
-"""
+"""Lion in C for CPUs (`lion.c`): one pass over memory, where torch operations take five over the cache."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import shlex
-import shutil
-import subprocess
-import tempfile
 import threading
 from array import array
 from collections.abc import Callable
@@ -22,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from heuretic.data import c_library
 from heuretic.train.optimizers.blockwise import block_count
 from heuretic.train.optimizers.lion_update import Entry, are_channels_last, is_plain
 
 _SOURCE = Path(__file__).with_name("lion.c")
-_FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _F, _B, _D = torch.float32, torch.bfloat16, torch.float64
 #: dtypes of weights and momenta, by the number that `lion.c` gives their function.
 KINDS = {(_F, _F): 0, (_F, _B): 1, (_B, _B): 2, (_B, _F): 3, (_D, _D): 4, (_F, torch.int8): 5, (_B, torch.int8): 6}
@@ -34,36 +25,14 @@ KINDS = {(_F, _F): 0, (_F, _B): 1, (_B, _B): 2, (_B, _F): 3, (_D, _D): 4, (_F, t
 _PER_THREAD = 1 << 20
 
 
-@functools.cache
 def unavailable() -> str:
     """Compile and load the kernel, the first time. Return why that failed, or "" if it did not."""
-    try:
-        _compiled()
-    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
-        return str(error)
-    return ""
+    return c_library.unavailable(_SOURCE)
 
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    compiler = (
-        shlex.split(os.environ.get("CC", ""))
-        or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
-    )
-    if not compiler:
-        raise RuntimeError("there is no C compiler: neither $CC nor cc, gcc or clang")
-    with tempfile.TemporaryDirectory(prefix="heuretic-") as folder:
-        library = str(Path(folder) / "lion.so")
-        for processor in ("-march=native", "-mcpu=native"):  # the second is for compilers for ARM that lack the first
-            done = subprocess.run(
-                [*compiler, *_FLAGS, processor, str(_SOURCE), "-o", library, "-lm"],
-                capture_output=True, text=True, timeout=60, check=False,
-            )  # fmt: skip
-            if done.returncode == 0:
-                break
-        else:
-            raise RuntimeError(f"{shlex.join(compiler)} failed: {done.stderr.strip()[-300:]}")
-        function = ctypes.CDLL(library).lion  # stays loaded when the file is gone
+    function = c_library.compiled(_SOURCE).lion
     function.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 5, *[ctypes.c_int64] * 3, *[ctypes.c_double] * 4]
     function.restype = None
     return function
