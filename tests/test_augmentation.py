@@ -302,3 +302,19 @@ def test_cutmix_labels_are_the_areas() -> None:
         ValueError, match=r"labels must be floats of shape \(6, classes\), got torch.int64 of shape \(6,\)"
     ):
         CutMix()(images, torch.arange(6), seeded())
+
+
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 4, dtype=torch.uint8)])
+def test_operations_refuse_what_is_no_image(images: torch.Tensor) -> None:
+    for operation in EVERY:
+        with pytest.raises(ValueError, match="images must be uint8 of shape"):
+            operate(operation, images, 1.0)
+
+
+def test_operations_take_images_with_channels_last() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)).permute(
+        0, 3, 1, 2
+    )
+    for operation in EVERY:
+        value = argument(operation, 9.0)
+        assert torch.equal(operate(operation, images, value), operate(operation, images.contiguous(), value))

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from heuretic.data import operations
-from heuretic.data.operations import MORE_OPERATIONS, OPERATIONS, argument, operate, operate_pil
+from heuretic.data.operations import MORE_OPERATIONS, OPERATIONS, argument, checked, operate, operate_pil
 from heuretic.data.published_policies import CIFAR10, IMAGENET, SVHN
 from heuretic.symbolic import Symbolic, field
 
@@ -218,16 +218,6 @@ def known(operations: Sequence[str]) -> None:
             raise ValueError(f"operations must be among {', '.join(OPERATIONS + MORE_OPERATIONS)}, got {name!r}")
     if not operations:
         raise ValueError("operations must be at least one, got none")
-
-
-def checked(images: Tensor) -> Tensor:
-    """Return the images, contiguous. Raises: ValueError unless they are uint8 with 1 or 3 channels."""
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(
-            "images must be uint8 of shape (images, channels, height, width) with 1 or 3 channels, "
-            f"got {images.dtype} of shape {tuple(images.shape)}. Try images.permute(0, 3, 1, 2) if channels are last"
-        )
-    return images.contiguous()
 
 
 def change(images: Tensor, layers: Sequence[Sequence[Change]]) -> Tensor:

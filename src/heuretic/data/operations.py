@@ -76,14 +76,24 @@ def operate(operation: str, images: Tensor, value: float) -> Tensor:
 
     Args:
         images: uint8, shape (images, channels, height, width), with 1 or 3 channels. value: See `argument`.
-    Raises: KeyError for an unknown operation.
+    Raises: KeyError for an unknown operation, ValueError for other images.
     """
-    images = images.contiguous()
+    images = checked(images)
     if operation.startswith("translate"):
         return _translate(images, *_affine(operation, value, images.shape[-2], images.shape[-1])[2::3])
     if operation in SIGNED:
         return _warp(images, _affine(operation, value, images.shape[-2], images.shape[-1]))
     return _COLOUR[operation](images, value)
+
+
+def checked(images: Tensor) -> Tensor:
+    """Return the images, contiguous. Raises: ValueError unless they are uint8 with 1 or 3 channels."""
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            "images must be uint8 of shape (images, channels, height, width) with 1 or 3 channels, "
+            f"got {images.dtype} of shape {tuple(images.shape)}. Try images.permute(0, 3, 1, 2) if channels are last"
+        )
+    return images.contiguous()
 
 
 def operate_pil(operation: str, image: Image, value: float) -> Image:
