@@ -15,13 +15,13 @@ import json
 import platform
 import warnings
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from timing import installed
 from torch import Tensor
 
 import heuretic.nn as hn
@@ -118,14 +118,6 @@ def measure(side: int, rounds: int) -> dict[str, Any]:
         "side": side, "batch": BATCH, "images_per_s": {name: round(value, 1) for name, value in speed.items()},
         "times_ours": {name: [round(value, 3) for value in ratio] for name, ratio in ratios.items()},
     }  # fmt: skip
-
-
-def installed(package: str) -> str | None:
-    """Return the version of a package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def main() -> None:

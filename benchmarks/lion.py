@@ -15,14 +15,13 @@ import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import torch
-from timing import Task, interleaved
+from timing import Task, installed, interleaved
 from torch import nn
 
 import heuretic.nn as hn
@@ -146,14 +145,6 @@ def show(row: dict[str, Any]) -> None:
     for name, time in row["microseconds"].items():
         own = "" if name in YARDSTICKS else f"{time / bound['AdamW' if 'AdamW' in name else 'Lion']:10.2f}"
         print(f"{name:32}{time / 1000:10.3f}{row['times_as_long_as_lion'][name]:10.2f}{own}")
-
-
-def installed(package: str) -> str | None:
-    """Return the version of a package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def main() -> None:

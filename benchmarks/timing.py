@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from time import process_time
@@ -79,3 +80,11 @@ def process_task(code: str) -> Task:
             return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     return Process(run)
+
+
+def installed(package: str) -> str | None:
+    """Return the version of a package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

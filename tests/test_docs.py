@@ -172,7 +172,7 @@ def test_the_page_on_training_runs(tmp_path: Path) -> None:
     printed = run_page("docs/training.md", 4, tmp_path)
     assert re.search(r"'validation_accuracy': 0\.[89]", printed)
     assert "\nTrue\n" in printed
-    assert "heuretic.train.optimizers.lion" in printed or "Lion" in printed
+    assert "~ optimization.optimizer[0]: AdamW -> Lion" in printed
     assert "100 all steps done" in printed
 
 

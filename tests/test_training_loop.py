@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import heuretic as hr
 from heuretic.train import Constant, Cosine, Decay, Diverged, Images, Loop, Optimization, Order, Trained, cross_entropy
 from heuretic.train.loop import digest_of
-from heuretic.train.optimization import copied
 
 pytestmark = pytest.mark.usefixtures("fixed_weights")
 DATA = hr.data.load("digits", validation=300)
@@ -345,7 +344,7 @@ def test_biases_and_norms_do_not_decay_by_default() -> None:
         (0.0, 4),
     ]
     with pytest.raises(ValueError, match="must have weights to train"):
-        Optimization().start(copied(network()), 5)
+        Optimization().start(network().requires_grad_(False), 5)
 
 
 def test_energy_is_measured_by_a_meter() -> None:
@@ -434,6 +433,37 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFi
         train(Loop(steps=8, checkpoint_every=2, folder=str(tmp_path), callbacks=(interrupt,)))
     expected = f"interrupted after 5 of 8 steps; run it again to go on from {tmp_path}/step-000000004.pt"
     assert expected in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_digest_tells_batches_apart_whatever_is_in_them() -> None:
+    batches = [
+        torch.tensor(1.0),
+        torch.tensor(2.0),
+        torch.tensor([1.0]),
+        torch.zeros(0),
+        torch.tensor([1.0], dtype=torch.bfloat16),
+    ]
+    batches += [{"x": torch.ones(2, 3)}, {"x": torch.ones(3, 2)}, {"x": torch.ones(2, 3), "threshold": 0.5}]
+    assert len({digest_of(batch) for batch in batches}) == len(batches)
+    assert digest_of(torch.ones(4, 2).T) == digest_of(torch.ones(2, 4))
+
+
+def test_a_data_loader_is_not_begun_during_a_step() -> None:
+    """Beginning one seeds torch's generator anew, which a step under way draws from."""
+    loader = DataLoader(TensorDataset(torch.arange(6.0).view(-1, 1), torch.arange(6) % 3), batch_size=2, shuffle=True)
+
+    def drawn(prefetch: bool) -> list[float]:
+        numbers: list[float] = []
+
+        def update(batch: list[Tensor], step: int) -> dict[str, float]:
+            time.sleep(0.01)
+            numbers.append(float(torch.rand(())))
+            return {"loss": float(batch[0].sum())}
+
+        Loop(steps=9, prefetch=prefetch).run(update, loader, seed=1)
+        return numbers
+
+    assert drawn(True) == drawn(False)
 
 
 def test_several_processes_train_one_model(tmp_path: Path) -> None:

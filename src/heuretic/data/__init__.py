@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heuretic.data.dataset import DataSet, Split
+from heuretic.data.files import data_file
 from heuretic.data.loading import load
-from heuretic.data.local import data_file
 from heuretic.data.packed import Texts, Waveforms
 
 if TYPE_CHECKING:

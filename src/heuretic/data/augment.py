@@ -50,9 +50,7 @@ class RandAugment(Symbolic):
 
     def pil(self, image: Image, generator: Generator) -> Image:
         """Return a Pillow image in mode L or RGB changed as a batch of one with this generator would be."""
-        for ((operation, value),) in self._draw(1, generator):
-            image = operate_pil(operation, image, value)
-        return image
+        return change_pil(image, self._draw(1, generator))
 
     def _draw(self, images: int, generator: Generator) -> list[list[Change]]:
         which = torch.randint(len(self.operations), (self.ops, images), generator=generator).tolist()
@@ -99,9 +97,7 @@ class Policy(Symbolic):
 
     def pil(self, image: Image, generator: Generator) -> Image:
         """Return a Pillow image in mode L or RGB changed as a batch of one with this generator would be."""
-        for ((operation, value),) in self._draw(1, generator):
-            image = operate_pil(operation, image, value)
-        return image
+        return change_pil(image, self._draw(1, generator))
 
     def _draw(self, images: int, generator: Generator) -> list[list[Change]]:
         longest = max(len(steps) for steps in self.sub_policies)
@@ -242,3 +238,10 @@ def change(images: Tensor, layers: Sequence[Sequence[Change]]) -> Tensor:
                     changed[i] = operate(operation, source[i : i + 1], value)[0]
         source = changed
     return changed
+
+
+def change_pil(image: Image, layers: Sequence[Sequence[Change]]) -> Image:
+    """Return a Pillow image after the changes of each layer in turn, of which it has one."""
+    for ((operation, value),) in layers:
+        image = operate_pil(operation, image, value)
+    return image

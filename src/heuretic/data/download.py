@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from heuretic.data.files import File
+from heuretic.data.files import File, sweep
 
-DAY_S = 86_400.0
 CHUNK_BYTES = 1 << 16
 TIMEOUT_S = 30
 
@@ -32,7 +28,7 @@ def download(file: File, folder: Path) -> Path:
         raise ImportError("downloads need pooch. Try: pip install 'heuretic[data]'") from error
     path = folder / file.place
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
+    sweep(path.parent.glob("tmp*"))  # the names that pooch gives
     reader: Any = _read
     failures: list[OSError | ValueError] = []
     for url in file.urls:
@@ -68,10 +64,3 @@ def _read(url: str, target: str, pooch: object) -> None:
         for chunk in answer.raw.stream(CHUNK_BYTES, decode_content=False):  # raises if fewer bytes come than announced
             file.write(chunk)
             bar.advance(task, len(chunk))
-
-
-def _sweep(folder: Path) -> None:
-    for left in folder.glob("tmp*"):  # the names that pooch gives
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > DAY_S:
-                os.remove(left)

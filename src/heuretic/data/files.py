@@ -12,14 +12,18 @@ All of it can be deleted at any time. With `HEURETIC_OFFLINE=1` nothing is downl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,18 @@ def find(name: str, sources: Sequence[Sequence[File]]) -> tuple[int, Found]:
     raise FileNotFoundError(_missing(name, sources[0]))
 
 
+def data_file(place: str, hint: str = "") -> tuple[Path, str]:
+    """Return the path of `$HEURETIC_DATA/place`, and the sha256 of the file in hexadecimal digits. Nothing is downloaded.
+
+    Raises: FileNotFoundError if it is not there, with `hint` saying how to do without, or where to get it.
+    """
+    folder = os.environ.get("HEURETIC_DATA", "")
+    path = Path(folder) / place
+    if not folder or not path.is_file():
+        raise FileNotFoundError(f"HEURETIC_DATA must name a folder with {place}, got {folder!r}. {hint}".strip())
+    return path, sha256(path)
+
+
 def _in(folder: Path, files: Sequence[File]) -> Found | None:
     paths = tuple(folder / file.place for file in files)
     if not all(path.is_file() for path in paths):
@@ -114,6 +130,14 @@ def cache_folder() -> Path | None:
     except ImportError:
         return None
     return user_cache_path("heuretic", appauthor=False)
+
+
+def sweep(left: Iterable[Path]) -> None:
+    """Remove those files and folders, which killed processes may have left, that are older than a day."""
+    for path in left:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > DAY_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sha256(path: Path) -> str:

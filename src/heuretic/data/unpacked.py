@@ -7,12 +7,10 @@ unpack at once, leave a whole folder or none. Where the cache cannot be written,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heuretic.data.dataset import DataSet, Parts, Split
-from heuretic.data.files import File, cache_folder, find
+from heuretic.data.files import File, cache_folder, find, sweep
 from heuretic.data.packed import Texts, Waveforms
 from heuretic.data.records import Corrupt, Records
 
 FORMAT = 2
 """Part of the folders' names: to be raised when a reader changes what it makes of the same files."""
-
-DAY_S = 86_400.0
 
 Reader = Callable[[Sequence[Path], Records], Parts]
 
@@ -98,7 +94,7 @@ def _keep(name: str, folder: Path | None, parts: Parts, records: Records) -> Par
 
 def _write(folder: Path, parts: Parts, records: Records) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
+    sweep(folder.parent.glob("partial-*"))
     new = folder.parent / f"partial-{secrets.token_hex(8)}"
     new.mkdir()
     try:
@@ -129,13 +125,6 @@ def _write(folder: Path, parts: Parts, records: Records) -> None:
 def _to_disk(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sweep(folder: Path) -> None:
-    for left in folder.glob("partial-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > DAY_S:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _open(folder: Path, records: Records) -> Parts | None:

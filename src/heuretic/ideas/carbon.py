@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 import heuretic as hr
 from heuretic.data import load
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
+from heuretic.ideas.trainings import one_thread
 from heuretic.study import Energy
 from heuretic.study.emissions import load_factors
 from heuretic.study.footprint import PARTS
@@ -70,23 +71,17 @@ def reproduce(
     Data: scikit-learn's digits. Raises: ImportError without codecarbon, ValueError for an unknown scale or fewer than 2
     seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise ValueError(f"seeds must be at least 2 and different, got {chosen}")
     began, said = time.perf_counter(), progress or (lambda line: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         digits = load("digits")  # few, so the test is drawn from all
         pixels = np.concatenate([digits.train.inputs, digits.test.inputs])[..., 0]
         labels = np.concatenate([digits.train.labels, digits.test.labels])
         data = _split((pixels / 240).astype(np.float32), labels)
         runs = [_one_seed(plan, data, seed, said) for seed in chosen]
-    finally:
-        torch.set_num_threads(threads)
     arms = {label: _arm(plan, [run[label] for run in runs]) for label in ("most accurate", "efficient")}
     arms.update(_combined(arms))
     comparisons = (

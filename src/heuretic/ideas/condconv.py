@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import heuretic as hr
 from heuretic.data import load
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
+from heuretic.ideas.trainings import one_thread
 from heuretic.nn import Block, CondConv2d, MBConv, MobileNet, MultiplyAdds, parameter_count
 from heuretic.symbolic import PatchError, Path
 from heuretic.train.fixed_training import accuracy, as_tensors, train_classifier
@@ -157,18 +158,12 @@ def reproduce(
     Data: smoke takes scikit-learn's digits; the others Fashion-MNIST; both as `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) < max(2, len(chosen)):
         raise ValueError(f"seeds must be at least 2 and different, got {chosen}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small networks gain little by more, and lose much where the cores are busy
-    try:
+    with one_thread():
         return _check(scale, plan, chosen, progress or (lambda line: None))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str], None]) -> Reproduction:

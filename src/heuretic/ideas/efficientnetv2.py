@@ -16,7 +16,7 @@ from torch import nn
 
 import heuretic as hr
 from heuretic.data import FlipCrop, load
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
 from heuretic.ideas.trainings import checked_seeds, one_thread, tuned
 from heuretic.nn import Block, FusedMBConv, MBConv, MobileNet, MultiplyAdds
@@ -82,14 +82,13 @@ def reproduce(
     of the process during training; multiply-adds are forward passes of all training images, whatever the backward pass
     multiplies them by. The verdict follows from `RULE`.
 
-    Data: scikit-learn's digits for smoke, else CIFAR-10, or the sample of it that is there.
+    Data: scikit-learn's digits for smoke, Fashion-MNIST for small, CIFAR-10 for full, as `heuretic.data.load` finds them.
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or unfit seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    chosen = checked_seeds(seeds, PLANS[scale].seeds)
+    plan = plan_of(PLANS, scale)
+    chosen = checked_seeds(seeds, plan.seeds)
     with one_thread():
-        return _check(scale, PLANS[scale], chosen, progress or (lambda line: None))
+        return _check(scale, plan, chosen, progress or (lambda line: None))
 
 
 def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], said: Callable[[str], None]) -> Reproduction:

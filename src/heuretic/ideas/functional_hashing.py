@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import heuretic as hr
 from heuretic.data import data_file
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
 from heuretic.nn.probes import ModuleProbe
 from heuretic.search import Algorithm, Equivalence, OutputProbe, ProgramProbe, RandomInputs, Result, Space
@@ -317,9 +317,7 @@ def reproduce(
 
     Raises: FileNotFoundError if data is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise ValueError(f"seeds must be at least 2, all different, got {chosen}. Try seeds=(1, 2)")

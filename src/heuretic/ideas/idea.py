@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from heuretic.symbolic import Patch
 
@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
 Scale = Literal["smoke", "small", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "small", "full")
+Plan = TypeVar("Plan")
+
+
+def plan_of(plans: Mapping[Scale, Plan], scale: Scale) -> Plan:
+    """Return what a check runs at a scale.
+
+    Raises: ValueError for an unknown scale.
+    """
+    if scale not in plans:
+        raise ValueError(f"scale must be one of {', '.join(plans)}, got {scale!r}")
+    return plans[scale]
 
 
 @dataclass(frozen=True, slots=True)

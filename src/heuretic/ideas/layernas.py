@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import heuretic as hr
 from heuretic.data import data_file
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
 from heuretic.search import Algorithm, LayerNAS
 
@@ -72,9 +72,7 @@ def reproduce(
 
     Raises: FileNotFoundError if the data is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise ValueError(f"seeds must be at least 2 and different, got {chosen}")

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import torch
 
 import heuretic as hr
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
+from heuretic.ideas.trainings import one_thread
 from heuretic.search.choices import Number, OneOf
 from heuretic.symbolic import PatchError
 from heuretic.symbolic.errors import brief
@@ -131,25 +132,18 @@ def reproduce(
     accuracy (of text: the share of characters predicted). Optimizer state is the bytes of all state tensors as large as
     their parameter (AdamW's step counters, 4 bytes a tensor, are left out). The verdict follows from `RULE`.
 
-    Data: scikit-learn's digits; from small on also Fashion-MNIST, in `$HEURETIC_DATA/fashion_mnist/fashion_mnist.npz`, and
-    Tiny Shakespeare, in `$HEURETIC_DATA/tiny_shakespeare/input.txt.gz`.
+    Data: scikit-learn's digits; from small on also Fashion-MNIST and Tiny Shakespeare, as `heuretic.data.load` finds them.
 
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2 or TUNING_SEED in chosen:
         raise ValueError(
             f"seeds must be at least 2, different, and without {TUNING_SEED} (used for tuning), got {chosen}"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums are then taken in one order everywhere, and small layers gain nothing from more
-    try:
+    with one_thread():
         return _compare(scale, plan, chosen, progress or (lambda line: None))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _compare(scale: Scale, plan: Plan, seeds: tuple[int, ...], progress: Callable[[str], None]) -> Reproduction:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import heuretic as hr
 from heuretic.data import load
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare, estimate
+from heuretic.ideas.trainings import one_thread
 from heuretic.nn import Block, MBConv, MultiplyAdds, interleaved, parameter_count
 from heuretic.search import SoftExponent
 from heuretic.train import factorized_space
@@ -117,20 +118,14 @@ def reproduce(
 
     Raises: FileNotFoundError if a data set is missing, ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2 or not all(0 <= seed < TUNING_SEED for seed in chosen):
         raise ValueError(
             f"seeds must be at least 2, different, and from 0 to {TUNING_SEED - 1} (beyond are those for tuning), got {chosen}"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _check(scale, plan, chosen, progress or (lambda line: None))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check(scale: Scale, plan: Plan, seeds: tuple[int, ...], progress: Callable[[str], None]) -> Reproduction:

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 import heuretic as hr
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Reproduction, Verdict, compare
+from heuretic.ideas.trainings import one_thread
 from heuretic.nn import AuxiliaryBatchNorm, CondConv2d, auxiliary_statistics
 from heuretic.symbolic import PatchError
 
@@ -79,26 +80,21 @@ def reproduce(
         folder: Where the models and hand edits are. Default: in the source tree or the working directory.
     Raises: FileNotFoundError if they are not there, ImportError if from small on `transformers` is missing.
     """
-    if scale not in SEEDS:
-        raise ValueError(f"scale must be one of {', '.join(SEEDS)}, got {scale!r}")
-    chosen = tuple(SEEDS[scale] if seeds is None else seeds)
+    default = plan_of(SEEDS, scale)
+    chosen = tuple(default if seeds is None else seeds)
     if not chosen:
         raise ValueError("seeds must be at least 1, got none. Try seeds=(0,)")
     began = time.perf_counter()
     models, pairs = _pairs(_patching_folder() if folder is None else folder, scale)
     differences: dict[str, float | None] = {}
     places: dict[str, int] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums are then taken in one order, and models this small gain nothing from more
-    try:
+    with one_thread():
         for (idea, model), path in pairs.items():
             pair, edit = f"{idea} in {model}", _load(path).edit
             compared = [_compared(models[model], idea, edit, seed) for seed in chosen]
             differences[pair], places[pair] = _finite(max(d for d, _ in compared)), compared[0][1]
             if progress is not None:
                 progress(f"{pair}: largest difference {differences[pair]}")
-    finally:
-        torch.set_num_threads(threads)
     by_patch = {idea: _patch_lines(idea) for idea in IDEAS}
     sources = {f"{idea} in {model}": path.read_text("utf-8") for (idea, model), path in pairs.items()}
     by_hand = {pair: code_lines(source) for pair, source in sources.items()}

@@ -16,7 +16,7 @@ from torch import nn
 
 import heuretic as hr
 from heuretic.data import load
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Comparison, Reproduction, Verdict, compare
 from heuretic.ideas.trainings import checked_seeds, one_thread, plain_network, reason_of, tuned_arms
 from heuretic.nn import ParametricSoftplus, SmoothReLU, Swish, parametric_softplus, smooth_relu
@@ -141,9 +141,7 @@ def reproduce(
     Data: smoke takes scikit-learn's digits, small Fashion-MNIST, full CIFAR-10, as `heuretic.data.load` finds them.
     Raises: ValueError for an unknown scale, or seeds that `checked_seeds` refuses.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan, began = PLANS[scale], time.perf_counter()
+    plan, began = plan_of(PLANS, scale), time.perf_counter()
     chosen = checked_seeds(seeds, plan.seeds)
     data = load(plan.data, validation=plan.validation, labels=plan.training)
     images = Images.of(data.train)

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import heuretic as hr
-from heuretic.ideas.idea import Idea, Paper, Scale
+from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Comparison, Reproduction, Verdict, compare
+from heuretic.ideas.trainings import one_thread
 from heuretic.nn.mlp import MLP, mlp
 from heuretic.search import AbsoluteReward, Algorithm, Genome, RandomSearch, Reinforce, Rejection, Result, SoftExponent
 
@@ -140,22 +141,16 @@ def reproduce(
 
     Data: tables that come with scikit-learn. Raises: ValueError for an unknown scale or fewer than 2 seeds.
     """
-    if scale not in PLANS:
-        raise ValueError(f"scale must be one of {', '.join(PLANS)}, got {scale!r}")
-    plan = PLANS[scale]
+    plan = plan_of(PLANS, scale)
     chosen = tuple(plan.seeds if seeds is None else seeds)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2 or set(chosen) & set(plan.tuning):
         raise ValueError(
             f"seeds must be at least 2, different, and none of {plan.tuning} (used for tuning), got {chosen}"
         )
     began, said = time.perf_counter(), progress or (lambda line: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         tables = {name: _TABLES[name]() for name in plan.tables}
         tasks = [task for name, table in tables.items() for task in _tasks(name, table, plan, said)]
-    finally:
-        torch.set_num_threads(threads)
     arms: dict[str, Arm] = {}
     for task in tasks:
         for label, contestants in _contestants(task, plan).items():

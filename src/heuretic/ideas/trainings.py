@@ -19,11 +19,6 @@ from heuretic.symbolic import sym
 from heuretic.train import Diverged, Trained, run
 
 TUNING_SEED = 1000
-#: The rule of checks that compare one measure of two arms; the arms and the measure are filled in.
-RULE = (
-    "d is the paired difference in {metric}, {treatment} minus {control}, with its 95% interval over the seeds. Reproduced "
-    "if d lies wholly {better} 0, not reproduced if wholly {worse} 0, else not testable at this scale. Smoke runs are too short."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +110,9 @@ def tuned_arms(
     return arms
 
 
-def rule_of(metric: str, treatment: str, control: str, *, less_is_better: bool = False) -> str:
-    """Return the rule by which `verdict_of` judges."""
-    better, worse = ("below", "above") if less_is_better else ("above", "below")
-    return RULE.format(metric=metric, treatment=treatment, control=control, better=better, worse=worse)
-
-
 def verdict_of(scale: Scale, comparison: Comparison) -> Verdict:
-    """Return the verdict by `rule_of`."""
+    """Return "reproduced" if the interval of the paired difference lies wholly on the better side of 0, "not reproduced" if
+    wholly on the other, else, and always at the scale smoke, "not testable at this scale"."""
     d, sign = comparison.estimate, -1 if comparison.less_is_better else 1
     if scale == "smoke" or d.low is None or d.high is None:
         return "not testable at this scale"

@@ -370,9 +370,8 @@ def _deferred(program: Any, part: Any, seen: list[Change], visited: list[int], a
     below: list[Change] = []
     try:
         _rewrite_foreign(made, completed(part), below, visited, adapter)
-    except (
-        RuntimeError
-    ):  # the rules need weights to work on, which the draft has none of, so that only building can tell
+    except RuntimeError:
+        # The rules need weights to work on, which the draft has none of, so that only building can tell.
         below.append(Change(Path(), program, program))
     if not below:
         return program

@@ -17,8 +17,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from heuretic.nn.costs import evaluating
 from heuretic.symbolic import Symbolic, field
-from heuretic.train.classification import evaluating
 from heuretic.train.seeds import generator as seeded_generator
 
 Start = Literal["random", "clean"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heuretic.nn.costs import evaluating
 from heuretic.train.batches import Batches, Images, Inputs, Mixing, Views
 from heuretic.train.loop import Run
 from heuretic.train.optimization import Loss, Training
@@ -74,18 +74,6 @@ def unlabelled_rows(data: DataSet) -> Split:
             f"holds back the labels of all rows but 250"
         )
     return data.unlabelled
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode inside the block, and leave it as it was."""
-    was = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in was:
-            part.training = training
 
 
 def measured(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:

@@ -55,7 +55,7 @@ class Run:
         steps: Steps planned. done: Steps done. measures: Of the last step. evaluations: What was measured, by step.
         cpu_seconds: Of this process until each of the evaluations, what evaluating took left out: the cost of training
             alone, which other work on the machine disturbs less than `seconds`.
-        reason: Why it ended. best: The step whose evaluation was best. seconds: Since it began, over all resumed parts.
+        reason: Why it ended. best: The step whose evaluation was best, if there is patience. seconds: Since it began, over all resumed parts.
         consumed: Energy and emissions, if a meter was given.
     """
 
@@ -107,7 +107,7 @@ class Loop:
         check_every: Steps between looks at the loss on a GPU, each of which waits for it. On a CPU every step is looked at.
         callbacks: Each is called with the `Run` after every step, and may stop it.
         deterministic: Only operations that give the same bits every time.
-        prefetch: Make the next batch in a thread during the step.
+        prefetch: Make the next batch in a thread during the step, where batches are a function; a DataLoader has its own workers.
         progress: False is silent, None shows it after two seconds.
     Raises: ValueError if a number is below 1.
     """
@@ -155,6 +155,8 @@ class Loop:
             for name, part in parts.items():
                 part.load_state_dict(found["state"][name])
         source: Batches = batches if callable(batches) else _Again(batches, seed)
+        # What is gone through draws from torch's generator, which is the step's while one is under way.
+        ahead = self.prefetch and callable(batches)
         progress = Progress(self.steps, run.done, self.progress if trial is None else self.progress or False)
         began = time.perf_counter() - run.seconds
         busy_since = time.process_time() - (run.cpu_seconds[-1] if run.cpu_seconds else 0.0)
@@ -162,7 +164,7 @@ class Loop:
         if meter is not None:
             meter.start()
         try:
-            with seeded(seed), _deterministic(self.deterministic), _ahead(source, self.prefetch) as get:
+            with seeded(seed), _deterministic(self.deterministic), _ahead(source, ahead) as get:
                 while run.done < self.steps and not run.reason:
                     step = run.done
                     batch = get(step, step + 1 < self.steps)
@@ -247,13 +249,13 @@ class _Again:
 
     def __init__(self, source: Iterable[Any], seed: int) -> None:
         self.source, self.seed = source, seed
-        self.step, self.length, self.rest, self.last = 0, 0, iter(()), None
+        self.step, self.rest, self.last = 0, iter(()), None
 
     def __call__(self, step: int) -> Any:
         if step == self.step - 1:
             return self.last
         if step < self.step:
-            self.step, self.length, self.rest = 0, 0, iter(())
+            self.step, self.rest = 0, iter(())
         while self.step <= step:
             self.last = next(self.rest, _END)
             if self.last is _END:
@@ -320,7 +322,7 @@ def digest_of(batch: Any) -> str:
     for leaf in tree_leaves(batch):
         if isinstance(leaf, Tensor):
             digest.update(f"{tuple(leaf.shape)} {leaf.dtype}".encode())
-            digest.update(leaf.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if leaf.numel() else b"")
+            digest.update(leaf.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         else:
             digest.update(repr(leaf).encode())
     return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -90,7 +89,7 @@ class Training:
         self._accelerator = _accelerator(settings)
         optimizer = settings.optimizer(_groups(model, settings.decay_all))
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", _number(group["lr"]))
+            group.setdefault("initial_lr", float(group["lr"]))
         if settings.compile:
             model.compile()
         self.network, self.optimizer = self._accelerator.prepare(model, optimizer)
@@ -240,12 +239,3 @@ def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, count)
 
     return average
-
-
-def _number(value: Any) -> float:
-    return float(value)
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a copy of a model in evaluation mode whose weights are not trained, such as a teacher."""
-    return copy.deepcopy(model).requires_grad_(False).eval()

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
+from heuretic.nn.costs import evaluating
 from heuretic.train.batches import Inputs, together
-from heuretic.train.classification import Classification, cross_entropy, evaluating, unlabelled_rows
+from heuretic.train.classification import Classification, cross_entropy, unlabelled_rows
 from heuretic.train.consistency import check_positive, check_shares, disagreement, in_one_pass, sharpened
 from heuretic.train.loop import Loop, Meter, Reporter
 from heuretic.train.optimization import Optimization, Training
