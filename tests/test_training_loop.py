@@ -216,6 +216,31 @@ def test_divergence_says_where_and_names_the_last_good_checkpoint(tmp_path: Path
     )
 
 
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    """The loss of a step is that of the weights before it, so it can be finite where the weights after it are not."""
+    model = nn.Linear(1, 1, bias=False)
+    training = Optimization(functools.partial(torch.optim.SGD, lr=1.0), Constant()).start(
+        model, 5, lambda m, b: m(b).sum()
+    )
+    x = [1.0, 1.0, math.inf, 1.0, 1.0]  # the third gradient is infinite, its loss is not
+
+    class Hidden(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, out: Tensor, gradient: float) -> Tensor:
+            ctx.gradient = gradient
+            return out.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *given: Tensor) -> Any:
+            return given[0] * ctx.gradient, None
+
+    training.loss = lambda m, step: Hidden.apply(m(torch.ones(1, 1)), x[step]).sum()
+    with pytest.raises(Diverged) as caught:
+        Loop(steps=5, checkpoint_every=1, folder=str(tmp_path)).run(training, lambda step: step, seed=0)
+    assert caught.value.step == 3
+    assert caught.value.checkpoint == tmp_path / "step-000000002.pt"
+
+
 def test_a_run_stops_early_and_stays_stopped(tmp_path: Path) -> None:
     scores = iter([0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
     loop = Loop(steps=60, evaluate_every=10, patience=2, watched="accuracy", folder=str(tmp_path))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from heuretic.train.loop import Run, Stateful
@@ -54,16 +56,24 @@ class SavedStates:
             return found
         return None
 
-    def save(self, run: Run, state: Mapping[str, Stateful]) -> Path:
-        """Write a checkpoint; a process killed meanwhile leaves none that looks whole. Of several processes the first writes."""
+    def save(self, run: Run, state: Mapping[str, Stateful]) -> None:
+        """Write a checkpoint, unless a number in it is not finite: nothing could go on from that.
+
+        A process killed meanwhile leaves none that looks whole. Of several processes the first writes.
+        """
         path = self.folder / f"step-{run.done:09d}.pt"
         if not PartialState().is_main_process:
-            return path
+            return
         part = path.with_suffix(f".{os.getpid()}.part")
         content = {
             "format": FORMAT, "seed": self.seed, "state": {name: each.state_dict() for name, each in state.items()},
             "run": {name: getattr(run, name) for name in ("done", "evaluations", "best", "reason", "seconds", "cpu_seconds")},
         }  # fmt: skip
+        numbers = (
+            leaf for leaf in tree_leaves(content["state"]) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+        )
+        if not all(bool(leaf.isfinite().all()) for leaf in numbers):
+            return
         try:
             with part.open("wb") as file:
                 torch.save(content, file)
@@ -74,4 +84,3 @@ class SavedStates:
             part.unlink(missing_ok=True)
         for old in self.paths()[:-KEPT]:
             old.unlink(missing_ok=True)
-        return path
