@@ -157,6 +157,7 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
 
+    @torch.inference_mode()
     def _run(self) -> None:
         torch.set_num_threads(self._threads)
         while True:
