@@ -54,7 +54,7 @@ def optimize_prompt(
     """Search for the instruction with which a model answers the questions of DATA best. Run again to go on."""
     from heuretic.lm import ModelError, Price, Sampling, read_questions
     from heuretic.lm import model as model_named
-    from heuretic.lm.opro import OPRO, PromptSearch, PublishedParsing, published, split_questions
+    from heuretic.lm.opro import OPRO, PromptSearch, parse_for, published, split_questions
     from heuretic.lm.strategies.instructed import Instructed
     from heuretic.search import text
 
@@ -66,7 +66,9 @@ def optimize_prompt(
             form, position, questions=parts.train, labels=labels, topic=topic, threshold=threshold, digits=digits
         )
         texts = tuple(initial or ("Let's solve the problem.",))
-        strategy = Instructed(text(*texts), position, labels, PublishedParsing(), Sampling(max_tokens=max_tokens))
+        strategy = Instructed(
+            text(*texts), position, labels, parse_for(parts, official), Sampling(max_tokens=max_tokens)
+        )
         scorer = model_named(model)
         search = PromptSearch(
             parts, strategy, scorer=scorer, optimizer=scorer if optimizer in (None, model) else model_named(optimizer),
