@@ -34,7 +34,18 @@ def test_the_same_is_asked_once() -> None:
     assert (asked, again[0].usage) == (["a"], once[0].usage)
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}, {"max_tokens": 9}, {"stop": ("x",)}, {"seed": 1}, {"logprobs": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.5},
+        {"top_p": 0.5},
+        {"top_k": 5},
+        {"max_tokens": 9},
+        {"stop": ("x",)},
+        {"seed": 1},
+        {"logprobs": True},
+    ],
+)
 def test_any_other_setting_is_another_request(change: dict[str, Any]) -> None:
     asked: list[str] = []
     model = cached(asked)
@@ -102,7 +113,11 @@ def test_one_that_is_cancelled_does_not_block_the_others() -> None:
         await asyncio.sleep(0.05)
         return ModelOutput.from_content("m", "reply")
 
-    model = LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), cache=ReplyCache(None), budget=Budget(tokens=2000))
+    model = LanguageModel(
+        get_model("mockllm/model", custom_outputs=reply, memoize=False),
+        cache=ReplyCache(None),
+        budget=Budget(tokens=2000),
+    )
 
     async def cancel_one() -> Reply:
         first, second = asyncio.create_task(model.sample("a")), asyncio.create_task(model.sample("a"))
