@@ -290,10 +290,11 @@ def model(
         cache = None if folder is None else folder / "replies.db"
     if isinstance(cache, str | Path):
         cache = ReplyCache(cache)
-    return LanguageModel(found, cache=cache, price=price or _known_price(found), budget=budget, defaults=defaults)
+    return LanguageModel(found, cache=cache, price=price or known_price(found), budget=budget, defaults=defaults)
 
 
-def _known_price(found: Model) -> Price | None:
+def known_price(found: Model) -> Price | None:
+    """Return what a model costs: nothing for local weights, else what inspect-ai knows, None if it knows nothing."""
     if getattr(found.api, "free", False):
         return Price(0.0, 0.0)
     info = get_model_info(found)

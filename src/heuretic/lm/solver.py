@@ -20,7 +20,7 @@ from inspect_ai.solver import solver as registered
 
 from heuretic.lm.answer import Answer, Strategy
 from heuretic.lm.cache import ReplyCache
-from heuretic.lm.model import LanguageModel
+from heuretic.lm.model import LanguageModel, known_price
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Outcome
 from heuretic.symbolic import dumps, loads
@@ -50,7 +50,7 @@ def _strategy(strategy: str, cache: str | None = None) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         active = get_model()
         if id(active) not in models:  # kept beside the model, whose id then stays its own
-            models[id(active)] = (active, LanguageModel(active, cache=replies))
+            models[id(active)] = (active, LanguageModel(active, cache=replies, price=known_price(active)))
         answer = await program(question_of(state), models[id(active)][1])
         state.output = output_of(answer, state)
         state.messages.append(state.output.message)
