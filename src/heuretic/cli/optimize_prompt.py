@@ -45,6 +45,7 @@ def optimize_prompt(
     official: Annotated[bool, typer.Option("--official", help="Score as the published code does, where including the answer is enough.")] = False,
     digits: Annotated[bool, typer.Option("--digits/--no-digits", help="Whether instructions may have digits.")] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    proposal_tokens: Annotated[int, typer.Option(min=1, help="Longest reply of the optimiser, in tokens; 512 in the paper.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Decides what the optimiser draws.")] = 0,
     store: Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where the study is kept.")] = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: optimize-prompt-FILE.")] = None,
@@ -69,11 +70,14 @@ def optimize_prompt(
         strategy = Instructed(
             text(*texts), position, labels, parse_for(parts, official), Sampling(max_tokens=max_tokens)
         )
+        # What follows the end of an instruction is not read, so it need not be generated.
+        stop = () if prompt.strict else (prompt.end,)
+        proposing = Sampling(temperature=1.0, max_tokens=proposal_tokens, stop=stop)
         scorer = model_named(model)
         search = PromptSearch(
             parts, strategy, scorer=scorer, optimizer=scorer if optimizer in (None, model) else model_named(optimizer),
             budget=limit, steps=steps, position=position, meta_prompt=prompt, official=official,
-            opro=OPRO(prompt, per_step=per_step),
+            opro=OPRO(prompt, per_step=per_step, sampling=proposing),
         )  # fmt: skip
     except (ModelError, ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
