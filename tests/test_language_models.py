@@ -22,6 +22,11 @@ def cached(asked: list[str], path: Path | None = None, **arguments: Any) -> Lang
     return scripted(seeded, asked, cache=ReplyCache(path), **arguments)
 
 
+def said(text: str) -> ModelOutput:
+    used = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    return ModelOutput.from_content("m", text).model_copy(update={"usage": used})
+
+
 def ask(model: LanguageModel, prompt: str = "a", n: int = 1, first: int = 0, **sampling: Any) -> list[Reply]:
     return asyncio.run(model.sample(prompt, n, Sampling(**sampling), first=first))
 
@@ -34,7 +39,18 @@ def test_the_same_is_asked_once() -> None:
     assert (asked, again[0].usage) == (["a"], once[0].usage)
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}, {"max_tokens": 9}, {"stop": ("x",)}, {"seed": 1}, {"logprobs": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.5},
+        {"top_p": 0.5},
+        {"top_k": 5},
+        {"max_tokens": 9},
+        {"stop": ("x",)},
+        {"seed": 1},
+        {"logprobs": True},
+    ],
+)
 def test_any_other_setting_is_another_request(change: dict[str, Any]) -> None:
     asked: list[str] = []
     model = cached(asked)
@@ -81,7 +97,7 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
         await asyncio.sleep(0.02)
         if len(asked) == 1:
             raise ValueError("once")
-        return ModelOutput.from_content("m", f"reply {len(asked)}")
+        return said(f"reply {len(asked)}")
 
     model = LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), cache=ReplyCache(None))
 
@@ -100,9 +116,13 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
 def test_one_that_is_cancelled_does_not_block_the_others() -> None:
     async def reply(*given: Any) -> ModelOutput:
         await asyncio.sleep(0.05)
-        return ModelOutput.from_content("m", "reply")
+        return said("reply")
 
-    model = LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), cache=ReplyCache(None), budget=Budget(tokens=2000))
+    model = LanguageModel(
+        get_model("mockllm/model", custom_outputs=reply, memoize=False),
+        cache=ReplyCache(None),
+        budget=Budget(tokens=2000),
+    )
 
     async def cancel_one() -> Reply:
         first, second = asyncio.create_task(model.sample("a")), asyncio.create_task(model.sample("a"))

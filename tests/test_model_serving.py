@@ -10,7 +10,15 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, GenerateConfig, Logprob, Logprobs, ModelOutput, ModelUsage
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelOutput,
+    ModelUsage,
+)
 from openai import BadRequestError, InternalServerError, NotFoundError, OpenAI
 
 from heuretic.lm import Sampling, model
@@ -25,11 +33,17 @@ def reply(prompt: str, config: GenerateConfig) -> ModelOutput:
     if "fail" in prompt:
         raise RuntimeError("the model broke")
     if "long" in prompt:
-        return ModelOutput.from_content("m", "the prompt has 9,000 tokens, the context 2,048", stop_reason="model_length")
+        said = "the prompt has 9,000 tokens, the context 2,048"
+        none = ModelUsage(input_tokens=9000, output_tokens=0, total_tokens=9000)
+        return ModelOutput.from_content("m", "", stop_reason="model_length", error=said).model_copy(
+            update={"usage": none}
+        )
     tokens = [Logprob(token=t, logprob=-0.5, bytes=None, top_logprobs=None) for t in ("Par", "is")]
     stop = "max_tokens" if config.max_tokens == 1 else "stop"
     message = ChatMessageAssistant(content=f"Paris {config.seed}")
-    choice = ChatCompletionChoice(message=message, stop_reason=stop, logprobs=Logprobs(content=tokens) if config.logprobs else None)
+    choice = ChatCompletionChoice(
+        message=message, stop_reason=stop, logprobs=Logprobs(content=tokens) if config.logprobs else None
+    )
     return ModelOutput(model="m", choices=[choice], usage=ModelUsage(input_tokens=7, output_tokens=2, total_tokens=9))
 
 
@@ -38,7 +52,9 @@ def url() -> Iterator[str]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(serve_app(scripted(reply), "small"), host="127.0.0.1", port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(serve_app(scripted(reply), "small"), host="127.0.0.1", port=port, log_level="error")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -65,7 +81,9 @@ def test_models(client: OpenAI) -> None:
 
 
 def test_chat_with_every_setting(client: OpenAI) -> None:
-    done = chat(client, temperature=0.7, top_p=0.9, max_tokens=11, stop=["Q:"], seed=5, n=3, logprobs=True, top_logprobs=2)
+    done = chat(
+        client, temperature=0.7, top_p=0.9, max_tokens=11, stop=["Q:"], seed=5, n=3, logprobs=True, top_logprobs=2
+    )
     assert [c.message.content for c in done.choices] == ["Paris 5", "Paris 6", "Paris 7"]
     assert [c.index for c in done.choices] == [0, 1, 2]
     assert {c.finish_reason for c in done.choices} == {"stop"}
@@ -90,7 +108,9 @@ def test_roles_and_parts_of_messages(client: OpenAI) -> None:
 
 def test_streams(client: OpenAI) -> None:
     chunks = list(chat(client, n=2, seed=1, stream=True, stream_options={"include_usage": True}))
-    texts = ["".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == k) for k in range(2)]
+    texts = [
+        "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == k) for k in range(2)
+    ]
     assert texts == ["Paris 1", "Paris 2"]
     assert [c.finish_reason for chunk in chunks for c in chunk.choices] == [None, "stop"] * 2
     assert chunks[-1].usage.total_tokens == 18
@@ -120,7 +140,12 @@ def test_errors_are_those_of_the_protocol(client: OpenAI, url: str) -> None:
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(InternalServerError, match="the model broke"):
         chat(client, "fail")
-    assert httpx.post(f"{url}/v1/chat/completions", content=b"{not json", headers={"Content-Type": "application/json"}).status_code == 400
+    assert (
+        httpx.post(
+            f"{url}/v1/chat/completions", content=b"{not json", headers={"Content-Type": "application/json"}
+        ).status_code
+        == 400
+    )
 
 
 def test_pages_under_another_name_are_refused(url: str) -> None:
