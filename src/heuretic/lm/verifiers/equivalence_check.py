@@ -58,7 +58,8 @@ def split_bare(text):
 def value(text):
     found = parse_expr(text.strip(), local_dict=NAMES, transformations=RULES)
     if isinstance(found, sympy.Equality):  # of an equation for a letter the right side counts
-        found = found.rhs if found.lhs.is_Symbol else sympy.Add(found.lhs, sympy.Mul(-1, found.rhs))
+        left, right = sympy.sympify(found.lhs), sympy.sympify(found.rhs)
+        return right if left.is_Symbol else left - right
     return found
 
 
