@@ -75,7 +75,8 @@ class Decoder:
         for module in model.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module._heuretic_decoder = self
-        _pack(model)
+        for name in [name for name, _ in model.named_modules() if name]:
+            pack(model, name)
 
     @torch.inference_mode()
     def step(self, rows: list[Row]) -> Tensor:
@@ -324,9 +325,9 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
-def _pack(model: nn.Module) -> None:
-    """Replace the linear layers of a bfloat16 model by packed ones, the unpacked weights being freed one by one."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:
-                setattr(parent, name, PackedLinear(child))
+def pack(model: nn.Module, name: str) -> None:
+    """Replace a linear layer of a bfloat16 model by a packed one; do nothing to other modules."""
+    parent, _, leaf = name.rpartition(".")
+    layer = model.get_submodule(name)
+    if type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16:
+        setattr(model.get_submodule(parent), leaf, PackedLinear(layer))
