@@ -70,6 +70,7 @@ class Decoder:
         self.dtype: torch.dtype = model.dtype
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
+        # Slots begin as zeros: what was never written is masked, but would still spoil sums if it happened to be NaN.
         self._room = 0  # tokens that fit in each slot
         self._step: _Step | None = None
         for module in model.modules():
@@ -121,7 +122,7 @@ class Decoder:
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
             for kept, new in ((self._keys, key), (self._values, value)):
                 if layer not in kept:
-                    kept[layer] = new.new_empty(self.slots, new.shape[1], self._room, new.shape[3])
+                    kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
         if length > self._room:
             self._grow(length, slot)
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
@@ -133,7 +134,7 @@ class Decoder:
         room = -(-need // _GRAIN) * _GRAIN
         for kept in (self._keys, self._values):
             for layer, old in kept.items():
-                new = old.new_empty(old.shape[0], old.shape[1], room, old.shape[3])
+                new = old.new_zeros(old.shape[0], old.shape[1], room, old.shape[3])
                 new[:live, :, : self._room] = old[:live]
                 kept[layer] = new
         self._room = room
@@ -152,7 +153,7 @@ class Decoder:
         assert step is not None
         if layer not in self._keys:
             for kept, new in ((self._keys, key), (self._values, value)):
-                kept[layer] = new.new_empty(self.slots, new.shape[1], self._room, new.shape[3])
+                kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
         keys, values = self._keys[layer], self._values[layer]
         kv_heads, size = key.shape[1], query.shape[3]
         group = query.shape[1] // kv_heads
