@@ -43,7 +43,7 @@ def make_folder(folder: Path, kind: str, context: int = 128) -> Path:
     }  # fmt: skip
     configs = {
         "llama": lambda: t.LlamaConfig(**shape),
-        "qwen2": lambda: t.Qwen2Config(**shape),
+        "starcoder2": lambda: t.Starcoder2Config(**shape, sliding_window=8),
         "gemma3": lambda: t.Gemma3TextConfig(**shape, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
         "gpt2": lambda: t.GPT2Config(vocab_size=len(words), n_embd=32, n_layer=2, n_head=4, n_positions=context, eos_token_id=0, bos_token_id=0),
     }  # fmt: skip
@@ -72,7 +72,7 @@ def engine_of(m: LanguageModel) -> Any:
     return m.inspect.api.engine
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "starcoder2", "gemma3", "gpt2"])
 def test_texts_and_logprobs_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     import transformers as t
 
@@ -114,6 +114,10 @@ def test_a_sample_does_not_depend_on_what_is_computed_beside_it(small: LanguageM
     found = run(alone())
     assert len(set(found)) > 5
     assert run(together()) == found
+
+
+def test_an_empty_prompt_is_continued_from_the_beginning(small: LanguageModel) -> None:
+    assert run(small.sample("", 1, Sampling(max_tokens=3)))[0].usage.input_tokens == 1
 
 
 def test_choices_pay_for_their_prompt_once(small: LanguageModel) -> None:
@@ -167,9 +171,10 @@ def test_logprobs_come_with_the_likeliest_tokens(folder: Path) -> None:
         assert token.top_logprobs[0].token == token.token
         assert token.logprob <= 0
     assert isinstance(m.api, LocalModel)
-    scores = run(m.api.logprobs_of(text(5, 6), [" " + out.completion, " w1 w2"]))
+    scores = run(m.api.logprobs_of(text(5, 6), [" " + out.completion]))
     assert scores[0] == pytest.approx(sum(t.logprob for t in logprobs.content), abs=1e-3)
-    assert scores[1] < scores[0]
+    every = run(m.api.logprobs_of(text(5, 6), [f" {word}" for word in ("<eos>", "<unk>", *WORDS)]))
+    assert sum(map(math.exp, every)) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_prompt_longer_than_the_context_is_an_error_or_cut(folder: Path) -> None:

@@ -58,11 +58,11 @@ class TextTokenizer:
         self.names = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt; the one at the beginning is there also for an empty text, if the model has one."""
+        """Return the tokens of a prompt: at least one, which for an empty text is a special token that separates texts."""
         tokens = self._tokenizer.encode(text, add_special_tokens=False)
         if self._begin is not None and tokens[:1] != [self._begin]:
             tokens = [self._begin, *tokens]
-        return tokens
+        return tokens or [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id or 0]
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
