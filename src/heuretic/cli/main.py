@@ -15,10 +15,13 @@ from rich.table import Table
 
 from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
+from heuretic.cli.ask import ask
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
 from heuretic.cli.files import UsageError, engine_name, load_module, load_object
+from heuretic.cli.models import models_app
+from heuretic.cli.optimize_prompt import optimize_prompt
 from heuretic.cli.study import DEFAULT_STORE, study_app
 from heuretic.cli.worker import worker
 from heuretic.symbolic import PatchError
@@ -34,10 +37,13 @@ app = typer.Typer(
 )
 app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
+app.add_typer(models_app, name="models")
+app.command()(ask)
 app.command()(compare)
 app.command()(carbon)
 app.command()(describe)
 app.command()(worker)
+app.command()(optimize_prompt)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
