@@ -8,9 +8,8 @@ Everything left open is searched: how the question is put, whether the model rea
 from pathlib import Path
 
 import heuretic as hr
-from heuretic.lm import Sampling
+from heuretic.lm import Accuracy, Sampling
 from heuretic.lm.strategies import ChainOfThought, Direct, SelfConsistency
-from heuretic.lm.tuning import Accuracy
 
 short = Sampling(max_tokens=64)
 program = hr.one_of(
