@@ -55,7 +55,9 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any, begin: int | None) -> None:
         self._tokenizer = tokenizer
         self._begin = begin
-        self.names = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+        self.names: dict[str, str | None] = {
+            k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)
+        }
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt: at least one, which for an empty text is a special token that separates texts."""
@@ -125,7 +127,7 @@ def _from_folder(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
 def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
-    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer, get_gguf_tokenizer
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
         TensorProcessor,
@@ -136,7 +138,7 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
     tensors, about_model = read_header(path)
     architecture, vocabulary, about = get_gguf_tokenizer(str(path))
     backend, more = convert_gguf_tokenizer(architecture, vocabulary)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **{**about, **more})
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=backend, **{**about, **more})
     common = _settings(architecture, about_model, tensors)
     settings = common or load_gguf_checkpoint(str(path))["config"]
     if not 0 < settings.get("num_hidden_layers", 1) <= len(tensors):
