@@ -66,6 +66,19 @@ def test_bbh_is_one_set_or_one_task(place) -> None:
         questions("bbh/ruin_names")
 
 
+def test_mmlu_is_one_set_or_one_subject(place) -> None:
+    rows = [
+        {"subject": s, "index": 0, "question": "q?", "choices": ["0", "4"], "answer": "B"} for s in ("law", "physics")
+    ]
+    place("mmlu_test/mmlu_test.jsonl.gz", rows)
+    assert [q.id for q in questions("mmlu")] == ["law/0", "physics/0"]
+    [question] = questions("mmlu/physics")
+    assert (question.choices, question.target) == (("0", "4"), "B")
+    place("mmlu_test/mmlu_test.jsonl.gz", [rows[0] | {"answer": "C"}])
+    with pytest.raises(ValueError, match="answer the letter of one of them, got"):
+        questions("mmlu")
+
+
 def test_scan(place) -> None:
     place("scan/length_train.txt.gz", ["IN: walk left OUT: I_TURN_LEFT I_WALK"])
     [question] = questions("scan/length", "train")

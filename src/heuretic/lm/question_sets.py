@@ -93,6 +93,7 @@ def question_set(
             - gsm8k (Cobbe et al. 2021, arXiv:2110.14168): parts train and test;
             - multiarith (Roy and Roth 2015), aqua (Ling et al. 2017, arXiv:1705.04146): part test;
             - bbh, or bbh/TASK for one of `BBH_TASKS` (Suzgun et al. 2022, arXiv:2210.09261): part test;
+            - mmlu, or mmlu/SUBJECT such as mmlu/high_school_physics (Hendrycks et al. 2020, arXiv:2009.03300): part test;
             - scan/simple, scan/length, scan/addprim_jump (Lake and Baroni 2018, arXiv:1711.00350): parts train and test;
             - last-letter/WORDS, such as last-letter/4: concatenate the last letters of so many words (Wei et al. 2022,
               arXiv:2201.11903), generated; the words of the parts train and test differ.
@@ -106,7 +107,7 @@ def question_set(
     family, _, which = name.partition("/")
     if family == "last-letter":
         return _last_letters(name, which, part, count, seed)
-    if family not in _READERS or (which and family not in ("bbh", "scan")):
+    if family not in _READERS or (which and family not in ("bbh", "mmlu", "scan")):
         raise ValueError(
             f"questions must be one of {', '.join(_READERS)}, last-letter, or a part of them, got {name!r}. Try bbh/navigate, "
             "scan/length or last-letter/2"
@@ -123,6 +124,7 @@ def question_set(
         "multiarith": "multiarith/multiarith.jsonl.gz",
         "aqua": "aqua/test.jsonl.gz",
         "bbh": "bbh/bbh.jsonl.gz",
+        "mmlu": "mmlu_test/mmlu_test.jsonl.gz",
         "scan": f"scan/{which}_{part}.txt.gz",
     }[family]
     path, checksum = data_file(place, f"{name} is not downloaded; put the file there.")
@@ -198,6 +200,21 @@ def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
             )
 
 
+def _mmlu(path: Path, records: Records, which: str) -> Iterator[Question]:
+    for row, record in _json_lines(path, records, ("question", "choices", "answer", "subject")):
+        choices = record["choices"] if isinstance(record["choices"], list) else []
+        letters = "ABCDEFGHIJ"[: len(choices)]
+        if len(choices) < 2 or record["answer"] not in tuple(letters):
+            got = [choices, record["answer"]]
+            records.refuse(path, row, "choices must be at least 2, and answer the letter of one of them", got)
+        elif not which or record["subject"] == which:
+            subject = record["subject"]
+            yield Question(
+                record["question"].strip(), record["answer"], tuple(str(choice).strip() for choice in choices),
+                f"{subject}/{record.get('index', row)}", about={"subject": subject},
+            )  # fmt: skip
+
+
 def _scan(path: Path, records: Records, which: str) -> Iterator[Question]:
     for row, line in enumerate(_lines(path, "commands in lines, gzipped")):
         match = re.fullmatch(r"IN: ([a-z ]+) OUT: ([A-Z_ ]+)", line.strip())
@@ -212,6 +229,7 @@ _READERS: Mapping[str, Callable[[Path, Records, str], Iterator[Question]]] = {
     "multiarith": _multiarith,
     "aqua": _aqua,
     "bbh": _bbh,
+    "mmlu": _mmlu,
     "scan": _scan,
 }
 
@@ -234,10 +252,11 @@ def _json_lines(path: Path, records: Records, columns: Sequence[str]) -> Iterato
             records.refuse(path, row, f"{columns[0]} must be a text", repr(asked))
             continue
         index = record.get("index")
-        if index is not None and index in seen:
-            records.refuse(path, row, "index must be new", f"{index!r}, which row {seen[index]} has too")
+        named = (record.get("subject"), index)
+        if index is not None and named in seen:
+            records.refuse(path, row, "index must be new", f"{index!r}, which row {seen[named]} has too")
             continue
-        seen[index] = row
+        seen[named] = row
         yield row, record
 
 
