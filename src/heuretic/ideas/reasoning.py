@@ -11,9 +11,11 @@ of 135 million parameters. Its replies are kept in the cache, so a check that is
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from heuretic.ideas.idea import Scale
-from heuretic.ideas.result import Arm, Comparison, Estimate, Verdict, compare
-from heuretic.lm import Answer, LanguageModel, Question, Sampling, Strategy, answer_all, model
+from heuretic.ideas.result import Arm, Comparison, Estimate, Reproduction, Verdict, compare
+from heuretic.lm import Answer, LanguageModel, Question, Sample, Sampling, Strategy, Usage, answer_all, model
 from heuretic.symbolic import find, replace
 
 LOCAL = "heuretic/smollm2-135m"
@@ -31,8 +33,8 @@ METRIC = "accuracy"
 RULE = (
     "d is the difference in accuracy, {treatment} minus {control}, paired by question, with its 95% interval by bootstrap over the "
     "questions. Not testable at this scale if neither arm's accuracy lies wholly above that of always giving the commonest right "
-    "answer; else reproduced if d lies wholly above 0, not reproduced if it lies wholly below 0 or the whole of it is less than "
-    "{margin}; else not testable at this scale. Smoke runs are too short."
+    "answer; else reproduced if d lies wholly above 0, not reproduced if it lies wholly below {margin}; "
+    "else not testable at this scale. Smoke runs are too short."
 )
 MARGIN = 0.02
 """A gain that is surely smaller than this counts as none."""
@@ -150,6 +152,24 @@ def ask(
     return found
 
 
+def attempts(
+    strategy: Any, questions: Sequence[Question], model: LanguageModel, n: int, *, concurrency: int = 16
+) -> list[tuple[tuple[Sample, ...], Usage]]:
+    """Return `n` independent attempts of a strategy at each question, and what they took."""
+
+    async def run() -> list[tuple[tuple[Sample, ...], Usage]]:
+        free = asyncio.Semaphore(concurrency)
+
+        async def one(question: Question) -> tuple[tuple[Sample, ...], Usage]:
+            async with free:
+                samples, steps = await strategy.attempts(question, model, n)
+            return tuple(samples), sum((reply.usage for step in steps for reply in step.replies), Usage())
+
+        return await asyncio.gather(*map(one, questions))
+
+    return asyncio.run(run())
+
+
 def commonest_share(asked: Mapping[int, Sequence[Question]]) -> float:
     """Return the accuracy of always giving the answer that is right most often."""
     targets = Counter(str(question.target) for questions in asked.values() for question in questions)
@@ -202,6 +222,69 @@ def reason_of(found: Mapping[str, Answered], treatment: str, control: str, floor
         f"Accuracy {bootstrap(ours.flat)} with {treatment} against {bootstrap(theirs.flat)} with {control}, difference {d}, on "
         f"{len(ours.flat)} questions; always giving the commonest right answer has {floor:.3f}."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Questions of one kind, and the strategies that answer them, by the name of their arm.
+
+    Attributes:
+        chosen_with: So many of the questions were used for choosing the slice, see `blocks`.
+    """
+
+    name: str
+    questions: Sequence[Question]
+    checksum: str
+    strategies: Mapping[str, Strategy]
+    chosen_with: int = 0
+    judge: Judge = right
+
+
+def check(
+    slug: str, claim: str, treatment: str, control: str, slices: Sequence[Slice], each: int, lm: LanguageModel, *, scale: Scale,
+    seeds: tuple[int, ...], pairs: Sequence[tuple[str, str]] = (), concurrency: int = 64,
+    progress: Callable[[str], None] | None = None,
+) -> Reproduction:  # fmt: skip
+    """Let all arms answer `each` questions of every slice with every seed, and judge treatment against control by `RULE`.
+
+    Args:
+        pairs: Further arms to compare, (treatment, control).
+    """
+    began, said = time.perf_counter(), progress or (lambda line: None)
+    everything: dict[str, list[Answered]] = {}
+    arms: dict[str, Arm] = {}
+    same = 0.0
+    for part in slices:
+        asked = blocks(part.questions, seeds, each, chosen_with=part.chosen_with)
+        same += commonest_share(asked) / len(slices)
+
+        def told(line: str, name: str = part.name) -> None:
+            said(f"{name}: {line}")
+
+        found = ask(part.strategies, asked, lm, judge=part.judge, concurrency=concurrency, said=told)
+        for name, answered in found.items():
+            everything.setdefault(name, []).append(answered)
+            if len(slices) > 1:
+                arms[f"{name}, {part.name}"] = answered.arm()
+    pooled = {name: _pooled(answered) for name, answered in everything.items()}
+    together, comparisons = compared(pooled, ((treatment, control), *pairs))
+    return Reproduction(
+        idea=slug, claim=claim, scale=scale, seeds=seeds,
+        data={part.name: part.checksum for part in slices} | checksum_of(lm), arms=together | arms, comparisons=comparisons,
+        rule=RULE.format(treatment=treatment, control=control, margin=MARGIN),
+        verdict=judged(scale, pooled[treatment], pooled[control], same),
+        reason=reason_of(pooled, treatment, control, same), seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def _pooled(parts: Sequence[Answered]) -> Answered:
+    """Return the answers to all slices as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    seeds = parts[0].answers
+    answers = {seed: tuple(a for part in parts for a in part.answers[seed]) for seed in seeds}
+    correct = {seed: tuple(c for part in parts for c in part.correct[seed]) for seed in seeds}
+    return Answered("one for each slice", answers, correct)
 
 
 def _mean(values: Sequence[float]) -> float:
