@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from heuretic.lm.bbh_exemplars import bbh_prompt
 from heuretic.lm.question_sets import BBH_TASKS, SCAN_SPLITS, canonical_target, question_set, questions
 
 GSM8K = [
@@ -226,3 +227,27 @@ def test_an_unknown_name_is_refused(name: str, part: str, message: str) -> None:
         questions(name, part)
     with pytest.raises(ValueError, match="count must be 1 to"):
         questions("last-letter/1", count=10_000)
+
+
+# -- exemplars of BIG-Bench Hard --------------------------------------------------------------------------------
+
+
+def test_every_task_has_three_published_exemplars() -> None:
+    for task in BBH_TASKS:
+        prompt = bbh_prompt(task)
+        assert len(prompt.exemplars) == 3, task
+        assert prompt.description
+        assert "Q:" not in prompt.description
+        for each in prompt.exemplars:
+            assert each.question
+            assert each.rationale
+            assert each.answer
+            assert "So the answer is" not in each.rationale
+            assert not each.rationale.startswith("Let's think")
+    first = bbh_prompt("sports_understanding").exemplars[0]
+    assert first.question.startswith('Is the following sentence plausible? "Bam Adebayo')
+    assert first.rationale.startswith("Bam Adebayo is an American basketball player.")
+    assert first.answer == "yes"
+    assert bbh_prompt("dyck_languages").exemplars[0].answer == "] } ]"
+    with pytest.raises(ValueError, match="task must be one of boolean_expressions"):
+        bbh_prompt("navigation")
