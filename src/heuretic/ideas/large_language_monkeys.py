@@ -7,6 +7,7 @@ Brown et al. 2024, "Large Language Monkeys: Scaling Inference Compute with Repea
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,20 @@ import numpy as np
 from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Reproduction, Verdict, compare
+from heuretic.lm import Sampling, Usage
 from heuretic.lm.coverage import coverage_at_k, fit_power_law
 from heuretic.lm.question_sets import question_set
-from heuretic.lm.sampling import Sampling
 from heuretic.lm.strategies import ChainOfThought
 from heuretic.lm.strategies.exemplars import ARITHMETIC
 
 CLAIM = "the share of problems that some sample solves grows with the samples, as an exponentiated power law that forecasts it"
 METRIC = "coverage"
+OTHERS = "samples of another problem"
+KS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+FORECAST_FROM = 5
+"""The forecast is fitted to one sample in so many."""
+
+Counts = Mapping[int, Sequence[int]]
 RULE = (
     "Coverage is the share of problems with at least one right sample among k, its unbiased estimate from all samples; intervals are "
     "95% by bootstrap over the problems. As a control, each problem is given the samples of another: what they cover is covered by "
@@ -71,23 +78,104 @@ def reproduce(
     sampling = Sampling(temperature=0.7, top_k=40, max_tokens=plan.max_tokens, stop=("\n\n", "Q:"))
     strategy = ChainOfThought(exemplars=ARITHMETIC, sampling=sampling)
     lm = reasoning.chosen_model(model)
-    counts: dict[int, list[int]] = {}
+    right: dict[int, list[int]] = {}
     others: dict[int, list[int]] = {}
+    early: dict[int, list[int]] = {}
+    first = max(1, plan.samples // FORECAST_FROM)
     tokens: dict[int, tuple[float, float]] = {}
     for seed, questions in asked.items():
         given = reasoning.attempts(reasoning.seeded(strategy, seed), questions, lm, plan.samples)
-        said_by = [[sample.answer for sample in samples] for samples, _ in given]
-        counts[seed] = [_right(answers, q.target) for answers, q in zip(said_by, questions, strict=True)]
-        others[seed] = [_right(answers, q.target) for answers, q in zip(said_by[1:] + said_by[:1], questions, strict=True)]
-        used = sum((usage for _, usage in given), reasoning.Usage())
+        answers = [[sample.answer for sample in samples] for samples, _ in given]
+        right[seed] = [each.count(q.target) for each, q in zip(answers, questions, strict=True)]
+        early[seed] = [each[:first].count(q.target) for each, q in zip(answers, questions, strict=True)]
+        others[seed] = [each.count(q.target) for each, q in zip(answers[1:] + answers[:1], questions, strict=True)]
+        used = sum((usage for _, usage in given), Usage())
         tokens[seed] = (used.input_tokens / len(questions), used.output_tokens / len(questions))
-        covered = sum(count > 0 for count in counts[seed])
+        covered = sum(count > 0 for count in right[seed])
         said(f"seed {seed}: {covered} of {len(questions)} problems covered by {plan.samples} samples")
-    return _result(scale, plan, chosen, lm, found.checksum, strategy, counts, others, tokens, time.perf_counter() - began)
+    ks = [k for k in KS if k < plan.samples] + [plan.samples]
+    arms = {
+        _name(k): Arm(
+            {"strategy": repr(strategy), "k": k, "coverage_bootstrap_95": _interval(_covered(right, plan.samples, k))},
+            {
+                METRIC: tuple(fmean(_covered({seed: counts}, plan.samples, k)) for seed, counts in right.items()),
+                "input_tokens_per_question": tuple(tokens[seed][0] for seed in right),
+                "output_tokens_per_question": tuple(tokens[seed][1] * k / plan.samples for seed in right),
+            },
+        )
+        for k in ks
+    }
+    arms[OTHERS] = Arm(
+        {"k": plan.samples, "coverage_bootstrap_95": _interval(_covered(others, plan.samples, plan.samples))},
+        {METRIC: tuple(fmean(_covered({seed: counts}, plan.samples, plan.samples)) for seed, counts in others.items())},
+    )
+    most, one = _name(plan.samples), _name(1)
+    fit, forecast = _fit(right, plan.samples), _fit(early, first)
+    arms[most] = Arm(
+        {
+            **arms[most].settings,
+            "fit_a_b": None if fit is None else [fit.a, fit.b],
+            "fit_largest_error": None if fit is None else max(
+                abs(fit(k) - fmean(_covered(right, plan.samples, k))) for k in range(1, plan.samples + 1)
+            ),
+            "forecast_from_samples": first,
+            "forecast": None if forecast is None else forecast(plan.samples),
+        },
+        arms[most].measurements,
+    )  # fmt: skip
+    verdict, reason = judge(scale, right, others, plan.samples, None if forecast is None else forecast(plan.samples))
+    return Reproduction(
+        idea="large-language-monkeys", claim=CLAIM, scale=scale, seeds=chosen,
+        data={found.name: found.checksum} | reasoning.checksum_of(lm), arms=arms,
+        comparisons=(compare(arms, METRIC, most, one), compare(arms, METRIC, most, OTHERS)), rule=RULE, verdict=verdict,
+        reason=reason, seconds=time.perf_counter() - began,
+    )  # fmt: skip
 
 
-def _right(answers: Sequence[str | None], target: Any) -> int:
-    return sum(answer == target for answer in answers)
+def judge(
+    scale: Scale, right: Counts, others: Counts, samples: int, forecast: float | None
+) -> tuple[Verdict, str]:
+    """Return the verdict by `RULE` and the sentence that says why.
+
+    Args:
+        right, others: By seed, how many of all samples are right for each problem: its own, and those of another problem.
+        forecast: Of coverage by all samples, None where nothing could be fitted.
+    """
+    most, one, chance = _covered(right, samples, samples), _covered(right, samples, 1), _covered(others, samples, samples)
+    measured, gain = reasoning.bootstrap(most), reasoning.bootstrap(np.subtract(most, one))
+    beyond = reasoning.bootstrap(np.subtract(most, chance))
+    assert measured.low is not None
+    assert measured.high is not None
+    told = "nothing to fit" if forecast is None else f"{forecast:.3f}"
+    reason = (
+        f"Coverage {reasoning.bootstrap(one)} by one sample and {measured} by {samples}, on {len(most)} problems; forecast from "
+        f"{max(1, samples // FORECAST_FROM)} samples: {told}; the samples of another problem cover {reasoning.bootstrap(chance)}."
+    )
+    if scale == "smoke" or (beyond.low or 0.0) <= 0:
+        return "not testable at this scale", reason
+    held = forecast is not None and measured.low <= forecast <= measured.high
+    return "reproduced" if held and (gain.low or 0.0) > 0 else "not reproduced", reason
+
+
+def _covered(counts: Counts, samples: int, k: int) -> list[float]:
+    """Return for each problem the probability that one of `k` of its samples is right."""
+    return [coverage_at_k(count, samples, k) for each in counts.values() for count in each]
+
+
+def _fit(counts: Counts, samples: int) -> Any:
+    """Return the fitted curve of coverage, or None where no sample or every sample is right."""
+    curve = {k: fmean(_covered(counts, samples, k)) for k in range(1, samples + 1)}
+    inside = {k: value for k, value in curve.items() if 0 < value < 1}
+    return fit_power_law(list(inside), list(inside.values())) if len(inside) > 1 else None
+
+
+def _interval(values: Sequence[float]) -> list[float | None]:
+    found = reasoning.bootstrap(values)
+    return [found.low, found.high]
+
+
+def _name(k: int) -> str:
+    return f"{k} sample" + "s" * (k > 1)
 
 
 IDEA = Idea(
