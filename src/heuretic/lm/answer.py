@@ -12,11 +12,16 @@ from heuretic.lm.replies import Outcome, Reply, Usage
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One attempt at a question: the answer found in a reply, in its canonical form, or None with the outcome saying why."""
+    """One attempt at a question: the answer found in a reply, in its canonical form, or None with the outcome saying why.
+
+    Attributes:
+        logprob_per_token: Mean log-probability of the reply's tokens in nats, if it was asked for.
+    """
 
     answer: str | None
     outcome: Outcome
     text: str
+    logprob_per_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

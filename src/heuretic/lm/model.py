@@ -6,16 +6,21 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import (
+    ChatCompletionChoice,
     ChatMessage,
     ChatMessageUser,
+    Content,
     ContentReasoning,
+    ContentText,
     GenerateConfig,
     Model,
     ModelOutput,
@@ -23,6 +28,7 @@ from inspect_ai.model import (
     get_model_info,
 )
 from inspect_ai.model import ModelUsage as InspectUsage
+from pydantic import ValidationError
 from tenacity import RetryError
 
 from heuretic.data.files import cache_folder
@@ -44,7 +50,44 @@ _DELIVERY = {
     "cache",
 }
 """Settings that do not change what a model says."""
+_RETRIES = 5
+_ATTEMPT_S = 300
+_ALL_ATTEMPTS_S = 600
+"""A service has this long for one attempt; none begins after so long. Both, and the retries, are settings in `defaults`."""
 _THINKING = re.compile(r"<(think|thinking|reasoning)>(.*?)(</\1>|\Z)", re.DOTALL)
+_THOUGHT_FIRST = re.compile(r"\A((?:(?!<think>).)*?)</(think|thinking|reasoning)>", re.DOTALL)
+"""Some models' prompts open the tag, so that only its end is in the text."""
+_OVERFLOW = re.compile(
+    r"context.length|context.window|context.size|maximum context|prompt is too long|input is too long|too many (input )?tokens"
+    r"|token count .{0,40}exceeds|maximum number of tokens",
+    re.IGNORECASE,
+)
+"""How services say that a prompt does not fit."""
+_NOTHING = "(no content)"
+"""What inspect-ai says where Gemini says nothing."""
+_READERS = {
+    "aiohttp",
+    "anthropic",
+    "google",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "inspect_ai",
+    "json",
+    "openai",
+    "pydantic",
+}
+"""Packages that read what services send, and stumble over what is not as it should be."""
+_UNREADABLE = (TypeError, AttributeError, AssertionError, LookupError, json.JSONDecodeError, ValidationError)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Those who ask for the same at once, one after the other."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    askers: int = 0
 
 
 class ModelError(Exception):
@@ -58,6 +101,7 @@ class LanguageModel:
         model: The model. cache: Replies are looked up there first, and kept there.
         price: For counting money. budget: Calls that could go over it raise BudgetSpent.
         defaults: Settings of inspect-ai that `Sampling` does not know, such as `max_retries` or `reasoning_effort`.
+    Attributes: several: Whether one call can bring several samples.
     """
 
     def __init__(
@@ -75,8 +119,12 @@ class LanguageModel:
         self.budget = budget
         self.defaults = defaults or GenerateConfig()
         self._identity = {"model": str(model), "weights": getattr(model.api, "digest", None), "url": model.api.base_url}
-        self._several = getattr(model.api, "several_choices", False)
-        self._turns: dict[bytes, asyncio.Lock] = {}
+        module = type(model.api).__module__.rpartition(".")[2]
+        self.several: bool = module in _SEVERAL or getattr(model.api, "several_choices", False)
+        self._turns: dict[bytes, _Turn] = {}
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name!r})"
 
     @property
     def name(self) -> str:
@@ -105,12 +153,18 @@ class LanguageModel:
         if self.cache is None:
             found = await self._ask(messages, list(wanted), sampling)
         else:
-            async with self._turns.setdefault(request, asyncio.Lock()):
-                found = self.cache.get(request, wanted)
-                missing = [k for k in wanted if k not in found]
-                if missing:
-                    found |= await self._ask(messages, missing, sampling, keep=request)
-            self._turns.pop(request, None)
+            turn = self._turns.setdefault(request, _Turn())
+            turn.askers += 1
+            try:
+                async with turn.lock:
+                    found = self.cache.get(request, wanted)
+                    missing = [k for k in wanted if k not in found]
+                    if missing:
+                        found |= await self._ask(messages, missing, sampling, keep=request)
+            finally:
+                turn.askers -= 1
+                if not turn.askers:
+                    del self._turns[request]
         return [found[k] for k in wanted]
 
     def request(self, messages: Sequence[ChatMessage], sampling: Sampling) -> bytes:
@@ -128,8 +182,7 @@ class LanguageModel:
         self, messages: list[ChatMessage], samples: list[int], sampling: Sampling, keep: bytes | None = None
     ) -> dict[int, Reply]:
         """Return new replies for samples by index: in one call for each unbroken run of them, or in a call each."""
-        together = type(self.inspect.api).__module__.rpartition(".")[2] in _SEVERAL or self._several
-        calls = _runs(samples) if together else [[k] for k in samples]
+        calls = _runs(samples) if self.several else [[k] for k in samples]
         found: dict[int, Reply] = {}
         for done in await asyncio.gather(*(self._call(messages, call, sampling, keep) for call in calls)):
             found |= done
@@ -147,16 +200,18 @@ class LanguageModel:
         used, replies = Usage(), []
         try:
             output = await self.inspect.generate(messages, config=self._config(sampling, samples))
-            replies = _replies(output, self.price, len(samples))
-        except (TypeError, AttributeError, NameError):  # a mistake in the program, not a failure of the service
-            raise
+            replies = _replies(output, self.price, len(samples), self._line)
         except Exception as error:
-            error = _cause(error)
-            if _unusable(error):
-                raise ModelError(f"{self.name} cannot be used: {_line(error)}") from error
-            replies = [Reply("", "error", Usage(calls=1), error=_line(error))] + [
-                Reply("", "error", error=_line(error)) for _ in samples[1:]
-            ]
+            if _mistaken(error):
+                raise
+            cause = _cause(error)
+            line = self._line(cause)
+            if _unusable(cause):
+                # The chain of causes is left out where it would show a key.
+                raise ModelError(f"{self.name} cannot be used: {line}") from _shown(cause, line)
+            outcome: Outcome = "overflow" if _status(cause) == 400 and _OVERFLOW.search(line) else "error"
+            replies = [Reply("", outcome, Usage(calls=1), error=line)]
+            replies += [Reply("", outcome, error=line) for _ in samples[1:]]
         finally:
             if self.budget:
                 for reply in replies:
@@ -167,8 +222,18 @@ class LanguageModel:
             self.cache.put(keep, found)
         return found
 
+    def _line(self, error: BaseException | str) -> str:
+        return _line(error, self.inspect.api.api_key or "")
+
     def _config(self, sampling: Sampling, samples: list[int]) -> GenerateConfig:
-        return self.defaults.merge(
+        # Work that waits in a queue on this machine is not late.
+        local = getattr(self.inspect.api, "free", False)
+        bounds = GenerateConfig(
+            max_retries=_RETRIES,
+            timeout=None if local else _ALL_ATTEMPTS_S,
+            attempt_timeout=None if local else _ATTEMPT_S,
+        )
+        return bounds.merge(self.defaults).merge(
             GenerateConfig(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
@@ -178,7 +243,6 @@ class LanguageModel:
                 seed=sampling.seed_of(samples[0]),
                 num_choices=len(samples) if len(samples) > 1 else None,
                 logprobs=sampling.logprobs or None,
-                max_retries=self.defaults.max_retries if self.defaults.max_retries is not None else 5,
             )
         )
 
@@ -189,8 +253,8 @@ class LanguageModel:
         count = getattr(self.inspect.api, "count_prompt_tokens", None)
         if count is not None:
             return await count(messages)
-        media = sum(part.type != "text" for m in messages if not isinstance(m.content, str) for part in m.content)
-        return sum(len(m.text.encode()) + 16 for m in messages) + 4096 * media
+        media = [part for m in messages if not isinstance(m.content, str) for part in m.content if part.type != "text"]
+        return sum(len(m.text.encode()) + 16 for m in messages) + sum(4096 + _media_bytes(part) // 16 for part in media)
 
 
 def model(
@@ -216,7 +280,8 @@ def model(
     try:
         found = get_model(name, **arguments)
     except Exception as error:
-        raise ModelError(f"model {name!r} cannot be used: {_line(error)}") from error
+        line = _line(error, str(arguments.get("api_key") or ""))
+        raise ModelError(f"model {name!r} cannot be used: {line}") from _shown(error, line)
     if cache == "":
         folder = cache_folder()
         cache = None if folder is None else folder / "replies.db"
@@ -234,42 +299,75 @@ def _known_price(found: Model) -> Price | None:
     return Price(info.cost.input, info.cost.output, info.cost.input_cache_read)
 
 
-def _replies(output: ModelOutput, price: Price | None, n: int) -> list[Reply]:
+def _replies(output: ModelOutput, price: Price | None, n: int, line: Callable[[str], str]) -> list[Reply]:
     usage = output.usage or InspectUsage()
     choices = output.choices[:n]
-    counts = (output.metadata or {}).get("output_tokens") or _shares(usage.output_tokens, len(choices))
     fresh = usage.input_tokens + (usage.input_tokens_cache_write or 0)
+    if not choices:
+        used = Usage(fresh, usage.input_tokens_cache_read or 0, usage.output_tokens, 1)
+        error = line(output.error or "the service returned no completion")
+        return [Reply("", "error", used, price and price.of(used), error=error)]
+    counts = (output.metadata or {}).get("output_tokens") or _shares(usage.output_tokens, len(choices))
     replies = []
     for k, (choice, tokens) in enumerate(zip(choices, counts, strict=True)):
         text, reasoning, open_ended = _parts(choice.message)
         used = Usage(fresh, usage.input_tokens_cache_read or 0, tokens, 1) if k == 0 else Usage(0, 0, tokens, 0)
-        cut = choice.stop_reason == "max_tokens" or (choice.stop_reason == "model_length" and bool(text or reasoning))
-        outcome: Outcome
-        if choice.stop_reason == "content_filter":
-            outcome = "refused"
-        elif cut:
-            outcome = "truncated"
-        elif choice.stop_reason == "model_length":
-            outcome = "overflow"
-        elif not text.strip():
-            outcome = "truncated" if open_ended else "empty"
-        else:
-            outcome = "answered"
+        outcome, error = _outcome(choice, output, text, reasoning, open_ended)
+        if error is not None and (error == text or outcome == "error"):
+            text = ""  # inspect-ai puts a service's message where the text would be
         logprob = math.fsum(t.logprob for t in choice.logprobs.content) if choice.logprobs else None
-        error = output.error if outcome in ("overflow", "refused") else None
+        error = None if error is None else line(error)
         replies.append(Reply(text, outcome, used, price and price.of(used), reasoning, logprob, error))
     return replies
+
+
+def _outcome(
+    choice: ChatCompletionChoice, output: ModelOutput, text: str, reasoning: str, open_ended: bool
+) -> tuple[Outcome, str | None]:
+    """Return what became of a choice, and why if it is no answer."""
+    generated = output.usage is not None and output.usage.output_tokens > 0
+    details = choice.stop_details.explanation if choice.stop_details else None
+    content = choice.message.content
+    declined = not isinstance(content, str) and any(isinstance(p, ContentText) and p.refusal for p in content)
+    if choice.stop_reason == "content_filter" or declined:
+        return "refused", output.error or details or (None if generated else text or None)
+    if choice.stop_reason == "model_length" and not generated:
+        return "overflow", output.error or text or "the prompt does not fit in the model's context"
+    if choice.stop_reason in ("max_tokens", "model_length"):
+        return "truncated", None
+    if text == _NOTHING and not generated:
+        return "error", "the service returned no completion"
+    if not text.strip():
+        return ("truncated" if open_ended else "empty"), None
+    return "answered", None
 
 
 def _parts(message: ChatMessage) -> tuple[str, str, bool]:
     """Return what was said, what was thought, and whether the thinking was never closed."""
     thought = []
     if not isinstance(message.content, str):
-        thought = [p.reasoning for p in message.content if isinstance(p, ContentReasoning)]
+        thought = [
+            (p.summary or "") if p.redacted else p.reasoning for p in message.content if isinstance(p, ContentReasoning)
+        ]
     text = message.text
+    if first := _THOUGHT_FIRST.match(text):
+        thought.append(first[1])
+        text = text[first.end() :].lstrip("\n")
     found = list(_THINKING.finditer(text))
     thought += [m[2] for m in found]
-    return _THINKING.sub("", text).strip("\n") if found else text, "\n".join(thought), any(not m[3] for m in found)
+    said = _THINKING.sub("", text).strip("\n") if found else text
+    return said, "\n".join(t for t in thought if t), any(not m[3] for m in found)
+
+
+def _media_bytes(part: Content) -> int:
+    """Return the bytes of a picture, sound or film: of its file, or of its text in base 64; 0 for an address."""
+    held = str(getattr(part, part.type, ""))
+    if held.startswith("data:"):
+        return len(held) * 3 // 4
+    try:
+        return Path(held).stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _said(message: ChatMessage) -> dict[str, Any]:
@@ -290,17 +388,53 @@ def _shares(total: int, parts: int) -> list[int]:
     return [total // parts + (k < total % parts) for k in range(parts)] if parts else []
 
 
-def _cause(error: Exception) -> Exception:
-    """Return the last failure of a call that was tried several times."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the failure of the service behind those that inspect-ai and its retries make of it."""
     if isinstance(error, RetryError):
-        return _cause(error.last_attempt.exception() or error)  # pyright: ignore[reportArgumentType]
+        return _cause(error.last_attempt.exception() or error)
+    if hasattr(error, "provider_message") and error.__cause__ is not None:
+        return error.__cause__
     return error
 
 
-def _unusable(error: Exception) -> bool:
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    return isinstance(error, PrerequisiteError) or status in (401, 403, 404)
+def _mistaken(error: BaseException) -> bool:
+    """Return whether an error is a mistake in the program, and not in what a service sent."""
+    if not isinstance(error, TypeError | AttributeError | NameError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return where.partition(".")[0] not in _READERS
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+def _status(error: BaseException) -> int | None:
+    for name in ("status_code", "code"):
+        found = getattr(error, name, None)
+        if isinstance(found, int):
+            return found
+    return None
+
+
+def _unusable(error: BaseException) -> bool:
+    """Return whether no call can succeed: the key, the name or the account is not right."""
+    text = str(error)
+    spent = getattr(error, "code", None) == "insufficient_quota" or "credit balance is too low" in text
+    bad_key = _status(error) == 400 and ("API_KEY_INVALID" in text or "API key not valid" in text)  # Gemini's answer
+    return isinstance(error, PrerequisiteError) or _status(error) in (401, 403, 404) or spent or bad_key
+
+
+def _line(error: BaseException | str, key: str = "") -> str:
+    """Return a message as one line, without markup and without keys."""
+    text = " ".join(str(error).split())[:2000] or type(error).__name__
+    if isinstance(error, _UNREADABLE):
+        text = f"what the service sent cannot be read ({type(error).__name__}: {text})"
+    text = re.sub(r"\[/?[a-z ]+\]|\x1b\[[0-9;]*m", "", text)
+    for secret in {key, *(value for name, value in os.environ.items() if name.endswith(("_API_KEY", "_TOKEN")))}:
+        if len(secret) >= 6:
+            text = text.replace(secret, "***")
+    return text[:500]
+
+
+def _shown(error: BaseException, line: str) -> BaseException | None:
+    return None if "***" in line else error

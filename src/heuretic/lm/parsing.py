@@ -1,0 +1,193 @@
+"""Finding the answer in a text, in one canonical form, so that equal answers are equal strings.
+
+A parser is called with the text and the question and returns the canonical answer, or None if there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from heuretic.lm.questions import Question
+from heuretic.symbolic import Symbolic, field
+
+Parse = Callable[[str, Question], str | None]
+
+CUE = "The answer is"
+_NUMBER = re.compile(
+    r"(?<![\w.])(?P<sign>[-+]?)\s?[$€£]?\s?(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?P<fraction>\.\d+)?"
+    r"(?:\s?/\s?(?P<below>\d+)(?![\d/]))?(?:[eE](?P<power>[-+]?\d{1,3})\b)?|(?<![\w.])(?P<sign2>[-+]?)\s?[$€£]?(?P<bare>\.\d+)"
+)
+_MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "－": "-"})
+_MARKUP = re.compile(r"\*\*|__|`|\\boxed\{([^{}]*)\}|\\text\{([^{}]*)\}|\\[()\[\]!,;]")
+_FRACTION = re.compile(r"\\d?frac\{(\d+)\}\{(\d+)\}")
+
+
+def canonical_number(text: str) -> str | None:
+    """Return the number that a text is, so that equal numbers give equal texts: 18 for "18.0", 1234.5 for "$1,234.50".
+
+    Fractions of whole numbers stay fractions in lowest terms, unless they end as decimals: 1/3, but 0.5. None if the text is
+    no number.
+    """
+    found = _NUMBER.fullmatch(text.translate(_MINUS).strip())
+    return None if found is None else _canonical(found)
+
+
+def _canonical(found: re.Match[str]) -> str | None:
+    if found["bare"]:
+        return _plain(Decimal((found["sign2"] or "") + "0" + found["bare"]))
+    digits = (found["sign"] or "") + found["whole"].replace(",", "") + (found["fraction"] or "")
+    try:
+        value = Decimal(digits)
+        if found["power"]:
+            value = value.scaleb(int(found["power"]))
+    except InvalidOperation:
+        return None
+    if not found["below"]:
+        return _plain(value)
+    below = int(found["below"])
+    if below == 0 or found["fraction"] or found["power"]:
+        return None
+    whole = Fraction(int(value), below)
+    rest = whole.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return str(whole) if rest > 1 else _plain(Decimal(whole.numerator) / Decimal(whole.denominator))
+
+
+def _plain(value: Decimal) -> str:
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    text = text.lstrip("0") if not text.startswith(("-", "+")) else text[0].replace("+", "") + text[1:].lstrip("0")
+    if text in ("", "-"):
+        return "0"
+    return text.replace("-.", "-0.") if text.startswith("-.") else "0" + text if text.startswith(".") else text
+
+
+def without_markup(text: str) -> str:
+    """Return a text without the signs of bold, code and LaTeX around what they mark, with plain minus signs."""
+    text = _FRACTION.sub(r"\1/\2", text.translate(_MINUS))
+    return _MARKUP.sub(lambda m: m[1] or m[2] or "", text)
+
+
+def after_cue(text: str, cue: str) -> str | None:
+    """Return what follows the last cue, letter case, a colon and markup aside; None if the cue is not there."""
+    text = without_markup(text)
+    found = list(re.finditer(r"\s+".join(map(re.escape, cue.split())), text, re.IGNORECASE)) if cue.split() else []
+    return text[found[-1].end() :].lstrip(" :\n") if found else None
+
+
+class FinalNumber(Symbolic):
+    """The first number after the last cue; without a cue in the text, its last number.
+
+    Wei et al. 2022, arXiv:2201.11903: "The answer is" ends every exemplar. Numbers in words are not read.
+    """
+
+    cue: str = field(default=CUE, doc="what the answer comes after")
+    anywhere: bool = field(default=True, doc="whether to take the last number of a text that has no cue")
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        rest = after_cue(text, self.cue)
+        if rest is not None:
+            # An equation after the cue ("5 + 6 = 11") means its right side; only the first line counts.
+            line = rest.partition("\n")[0]
+            line = line.rpartition("=")[2] if re.match(r"[\d\s.,$()+*/x×÷-]+=", line) else line
+            found = _NUMBER.search(line)
+        elif self.anywhere:
+            numbers = list(_NUMBER.finditer(without_markup(text)))
+            found = numbers[-1] if numbers else None
+        else:
+            found = None
+        return None if found is None else _canonical(found)
+
+
+class Choice(Symbolic):
+    """The letter of the option that is chosen, as "(B)" says; the option's own text counts as its letter.
+
+    After the last cue, or in the whole text if it has none: a letter in brackets, a letter alone, or the text of exactly one
+    option. Letters that the question has no option for are no answer.
+    """
+
+    cue: str = field(default=CUE, doc="what the answer comes after")
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        rest = after_cue(text, self.cue)
+        rest = without_markup(text).strip() if rest is None else rest.partition("\n")[0]
+        options = question.choices
+        last = chr(64 + len(options)) if options else "Z"
+        bracketed = re.findall(rf"\(([A-{last}])\)", rest, re.IGNORECASE)
+        if bracketed and len({b.upper() for b in bracketed}) == 1:
+            return bracketed[0].upper()
+        alone = re.match(rf"(?:option\s+)?\(?([A-{last}])\)?(?=[\s.,:;)]|$)(?!\s+[a-z])", rest) or re.fullmatch(
+            rf"\(?([A-{last}])\)?[.\s]*", rest, re.IGNORECASE
+        )
+        if alone:
+            return alone[1].upper()
+        if bracketed:
+            return bracketed[0].upper()
+        said = _words(rest)
+        inside = [k for k, option in enumerate(options) if _words(option) and f" {_words(option)} " in f" {said} "]
+        # An option within another option ("5" in "5 apples") gives way to the longer one.
+        inside = [
+            k
+            for k in inside
+            if not any(j != k and f" {_words(options[k])} " in f" {_words(options[j])} " for j in inside)
+        ]
+        return chr(65 + inside[0]) if len(inside) == 1 else None
+
+
+class AfterCue(Symbolic):
+    """The text after the last cue, to the end of its line, without quotes and a last full stop, in small letters.
+
+    Without the cue there is no answer, or, if `whole_without_cue`, the whole text if it has one line only.
+    """
+
+    cue: str = field(default=CUE, doc="what the answer comes after")
+    whole_without_cue: bool = field(default=False, doc="whether a text of one line is an answer by itself")
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        rest = after_cue(text, self.cue)
+        if rest is None and self.whole_without_cue and "\n" not in text.strip():
+            rest = without_markup(text)
+        return None if rest is None else _bare(rest.partition("\n")[0])
+
+
+class Whole(Symbolic):
+    """The whole text, without spaces and quotes around it and a last full stop, in small letters."""
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        return _bare(text)
+
+
+def _bare(text: str) -> str | None:
+    text = " ".join(text.split())
+    while text and (stripped := text.strip("\"'“”‘’ ").removesuffix(".")) != text:
+        text = stripped
+    return text.casefold() or None
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[\w.%$-]+", text.casefold())).rstrip(".")
+
+
+def canonical(target: str, parse: Parse, question: Question) -> str:
+    """Return a target in the form that `parse` gives to answers, or as it is if the parser finds nothing in it."""
+    found = parse(target, question)
+    return target if found is None else found
+
+
+_REFUSAL = re.compile(
+    r"\s*(?:i['’]?m (?:very |really |so )?sorry|i am sorry|sorry|i apologi[sz]e|unfortunately,? i)?[,.!]?\s*(?:but )?(?:as an? (?:ai|language)"
+    r"[^.,]*,\s*)?i (?:can(?:no|['’])?t|am (?:not able|unable)|['’]m (?:not able|unable)|won['’]?t|will not) (?:to )?"
+    r"(?:help|assist|answer|provide|comply|fulfil|do that|discuss|engage|continue|create|generate)",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(text: str) -> bool:
+    """Return whether a text begins as services decline to answer. A text with an answer in it is to be looked at first."""
+    return _REFUSAL.match(text) is not None
