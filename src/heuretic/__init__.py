@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         permutation,
         repeat,
         some_of,
+        text,
     )  # fmt: skip
     from heuretic.study import Energy, Retry, Study, Trial, discover, open_study
     from heuretic.symbolic import (
@@ -53,7 +54,7 @@ _ROOMS = ("symbolic", "search", "study", "nn", "data", "train", "lm", "ideas")
 _NAMES = {
     "symbolic": "Patch Symbolic apply build diff digest dumps field find get loads program_of replace rule sym walk",
     "search": "Auto Equivalence Evolution HillClimbing LayerNAS Limit NSGA2 RandomSearch Reinforce Rejection Restarts Space "
-    "number one_of permutation repeat some_of",
+    "number one_of permutation repeat some_of text",
     "study": "Energy Retry Study Trial discover open_study",
 }
 _HOME = {name: room for room, names in _NAMES.items() for name in names.split()}
@@ -62,7 +63,7 @@ __all__ = [
     "NSGA2", "Auto", "Energy", "Equivalence", "Evolution", "HillClimbing", "LayerNAS", "Limit", "Patch", "RandomSearch",
     "Reinforce", "Rejection", "Restarts", "Retry", "Space", "Study", "Symbolic", "Trial", "__version__", "apply", "build", "data", "diff",
     "digest", "discover", "dumps", "field", "find", "get", "ideas", "lm", "loads", "nn", "number", "one_of", "open_study",
-    "permutation", "program_of", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "train", "walk",
+    "permutation", "program_of", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "text", "train", "walk",
 ]  # fmt: skip
 
 

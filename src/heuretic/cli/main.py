@@ -19,6 +19,7 @@ from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
 from heuretic.cli.files import UsageError, engine_name, load_module, load_object
+from heuretic.cli.optimize_prompt import optimize_prompt
 from heuretic.cli.study import DEFAULT_STORE, study_app
 from heuretic.cli.worker import worker
 from heuretic.symbolic import PatchError
@@ -38,6 +39,7 @@ app.command()(compare)
 app.command()(carbon)
 app.command()(describe)
 app.command()(worker)
+app.command()(optimize_prompt)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heuretic.search.algorithm import Algorithm, Candidate, Result, Search
-from heuretic.search.choices import Choice, number, one_of, permutation, repeat, some_of
+from heuretic.search.choices import Choice, number, one_of, permutation, repeat, some_of, text
 from heuretic.search.evolution import Evolution
 from heuretic.search.hill_climbing import HillClimbing
 from heuretic.search.limits import Limit
@@ -54,7 +54,7 @@ __all__ = [
     "NSGA2", "AbsoluteReward", "Algorithm", "Auto", "Bayesian", "Candidate", "Choice", "CostModel", "Equivalence", "Evolution", "Genome",
     "HillClimbing", "InfeasibleError", "LayerNAS", "Limit", "MedianStopping", "OptunaSampler", "OutputProbe", "Policy", "ProgramProbe",
     "Pruner", "Pruning", "RandomInputs", "RandomSearch", "Reinforce", "Rejection", "Restarts", "Result", "Search", "SoftExponent",
-    "Space", "SuccessiveHalving", "fit_cost_model", "number", "one_of", "permutation", "repeat", "some_of",
+    "Space", "SuccessiveHalving", "fit_cost_model", "number", "one_of", "permutation", "repeat", "some_of", "text",
 ]  # fmt: skip
 
 

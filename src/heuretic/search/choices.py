@@ -185,6 +185,33 @@ class Repeat(Choice):
         return (self.item,) * self.at_most
 
 
+class Text(Choice):
+    """Any text. Made by `text`."""
+
+    __label__: ClassVar[str] = "text"
+    __spread__: ClassVar[str] = "initial"
+    initial: tuple[str, ...]
+    longest: int = 500
+
+    def __post_init__(self) -> None:
+        _check_distinct("text", self.initial)
+        for given in self.initial:
+            if not isinstance(given, str) or len(given) > self.longest or _is_broken(given):
+                raise ValueError(
+                    f"text must start from whole texts of at most longest={self.longest} characters, got {brief(given)}"
+                )
+        if self.longest < 1:
+            raise ValueError(f"longest must be >= 1, got {self.longest}")
+
+    def admit(self, check: Callable[[Any], Any], wanted: type | None = None) -> Text:
+        for given in self.initial:
+            check(given)
+        return self
+
+    def example(self) -> Any:
+        return self.initial[0]
+
+
 def one_of(*candidates: T) -> T:
     """Leave open which of the candidates stands here. Candidates may themselves hold choices.
 
@@ -231,6 +258,22 @@ def permutation(items: Sequence[T]) -> tuple[T, ...]:
 def repeat(item: T, at_least: int, at_most: int | None = None) -> tuple[T, ...]:
     """Leave open how many copies of `item` stand here; choices inside are made for each copy on its own."""
     return cast(tuple[T, ...], Repeat(item, at_least, at_least if at_most is None else at_most))
+
+
+def text(*initial: str, longest: int = 500) -> str:
+    """Leave a text open: any text of at most `longest` characters, starting from the given ones.
+
+    Only an algorithm that writes texts, such as `hr.lm.OPRO`, proposes others than the initial ones; to all the rest this is a
+    choice among those.
+
+    Raises: ValueError if there is no initial text, one stands twice, or one is too long.
+    """
+    return cast(str, Text(tuple(initial), longest))
+
+
+def _is_broken(given: str) -> bool:
+    """Whether there is half a character in it, which no file could hold."""
+    return any("\ud800" <= c <= "\udfff" for c in given)
 
 
 def _frozen(items: Sequence[Any]) -> tuple[Any, ...]:

@@ -330,3 +330,48 @@ class Order:
 
     def selects(self, genes: Genes, branch: int) -> bool:
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A text of at most `width` characters: their code points, -1 in unused places.
+
+    No draw or change writes a new text; they choose among the `initial` ones.
+    """
+
+    initial: tuple[str, ...]
+    width: int
+
+    def genes(self, text: str) -> Genes:
+        """Return the genes of a text. Raises: ValueError if it is too long or cannot be written in UTF-8."""
+        genes = tuple(map(ord, text))
+        if len(genes) > self.width or any(0xD800 <= g <= 0xDFFF for g in genes):
+            raise ValueError(f"text must have at most {self.width} characters, all of Unicode, got {text[:60]!r}")
+        return genes + (-1,) * (self.width - len(genes))
+
+    def text(self, genes: Genes) -> str:
+        """Return the text that genes spell."""
+        return "".join(chr(int(g)) for g in genes if g >= 0)
+
+    def default(self) -> Genes:
+        return self.genes(self.initial[0])
+
+    def sample(self, rng: Random) -> Genes:
+        return self.genes(self.initial[below(rng, len(self.initial))])
+
+    def mutate(self, genes: Genes, rng: Random) -> Genes:
+        options = list(self.neighbours(genes))
+        return options[below(rng, len(options))] if options else genes
+
+    def neighbours(self, genes: Genes) -> Iterator[Genes]:
+        return (other for other in map(self.genes, self.initial) if other != genes)
+
+    def every(self) -> Iterator[Genes]:
+        raise ValueError("a text must be replaced by one_of of a few texts to be listed, got one that may be any")
+
+    def contains(self, genes: Genes) -> bool:
+        whole = all(type(g) is int and -1 <= g < 0x110000 and not 0xD800 <= g <= 0xDFFF for g in genes)
+        return whole and len(genes) == self.width and tuple(genes) == self.genes(self.text(genes))
+
+    def selects(self, genes: Genes, branch: int) -> bool:
+        return True

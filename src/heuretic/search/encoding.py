@@ -55,6 +55,11 @@ class Encoding:
                 groups += [index] * (2 * decision.n)
             elif isinstance(decision, Categorical | Subset | Order):
                 groups += [index] * decision.n
+            else:
+                raise TypeError(
+                    f"{space.paths[index]} must be a choice that has coordinates, got {type(decision).__name__}. For an open text "
+                    f"try hr.lm.OPRO, or hr.one_of of a few texts"
+                )
         _, self.groups = np.unique(np.array(groups, int), return_inverse=True)
         self.numbers = [column for _, column, _ in self.places]
         self._rates = np.pi * np.arange(1, self.WAVES + 1)

@@ -8,8 +8,8 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from heuretic.search.choices import Choice, Number, OneOf, Permutation, Repeat, SomeOf
-from heuretic.search.decisions import Categorical, Decision, Genes, Interval, Length, Order, Subset
+from heuretic.search.choices import Choice, Number, OneOf, Permutation, Repeat, SomeOf, Text
+from heuretic.search.decisions import Categorical, Decision, Genes, Interval, Length, Order, Subset, Writing
 from heuretic.symbolic import Call, FrozenDict, Path
 from heuretic.symbolic.display import leaf, text, title
 from heuretic.symbolic.errors import Key, brief
@@ -28,7 +28,7 @@ class Space:
     """All the programs that a program with open choices can become.
 
     A genome is a flat tuple of numbers, one run per decision: the number of the candidate (`one_of`), the value
-    (`number`), candidate numbers (`some_of`, `permutation`), a count (`repeat`). Choices inside a candidate that was
+    (`number`), candidate numbers (`some_of`, `permutation`), a count (`repeat`), code points (`text`). Choices inside a candidate that was
     not taken keep their default, so equal programs have equal genomes.
 
     Args:
@@ -97,6 +97,10 @@ class Space:
         if isinstance(choice, Number):
             _, i = self._add(Interval(choice.lo, choice.hi, choice.log, choice.step, choice.whole), at, parent)
             return lambda genome: genome[i]
+        if isinstance(choice, Text):
+            writing = Writing(choice.initial, choice.longest)
+            _, i = self._add(writing, at, parent)
+            return lambda genome: writing.text(genome[i : i + writing.width])
         if isinstance(choice, OneOf):
             index, i = self._add(Categorical(len(choice.candidates)), at, parent)
             candidates = self._branches(choice.candidates, (*at, "candidates"), index)
@@ -132,7 +136,7 @@ class Space:
 
     @property
     def size(self) -> int | float:
-        """How many genomes there are, exactly; infinite if a float has no step. Ignores feasibility."""
+        """How many genomes there are, exactly; infinite if a float has no step or a text is open. Ignores feasibility."""
         return _size(self.program)
 
     def __len__(self) -> int:
@@ -179,6 +183,8 @@ class Space:
         decision = self.decisions[index]
         if isinstance(decision, Interval | Length):
             return genes[0]
+        if isinstance(decision, Writing):
+            return decision.text(genes)
         choice: Any = _choice_at(self.program, self.paths[index])
         items = choice.candidates if isinstance(choice, OneOf | SomeOf) else choice.items
         shown = [items[int(g)] for g in genes if g >= 0]
@@ -402,6 +408,11 @@ class Space:
             if not isinstance(value, int | float) or not decision.contains((value,)):
                 raise _mismatch(where, choice, value)
             genes[index] = (value,)
+        elif isinstance(choice, Text):
+            if not isinstance(value, str) or len(value) > choice.longest:
+                raise _mismatch(where, choice, value)
+            assert isinstance(decision, Writing)
+            genes[index] = decision.genes(value)
         elif isinstance(choice, OneOf):
             genes[index] = (self._pick(choice.candidates, value, (*at, "candidates"), where, genes, choice),)
         elif not isinstance(value, tuple):
@@ -544,6 +555,8 @@ def _exact_size(value: Any) -> int | float:
     if isinstance(value, Number):
         size = Interval(value.lo, value.hi, value.log, value.step, value.whole).size()
         return size if math.isinf(size) else int(size)
+    if isinstance(value, Text):
+        return math.inf
     if isinstance(value, OneOf):
         return sum(_size(c) for c in value.candidates)
     if isinstance(value, Repeat):

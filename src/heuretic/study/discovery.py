@@ -193,7 +193,7 @@ def discover(
         name=title,
         program=dumps(program),
         start=dumps(space.decode(first)) if first is not None and not define_by_run else "",
-        algorithm=dumps(chosen) if isinstance(chosen, Symbolic) else dumps(type(chosen).__qualname__),
+        algorithm=dumps(_algorithm_described(chosen)),
         limits=dumps(tuple(limits)),
         evaluate=_evaluate_name(evaluate),
         objective=main.name,
@@ -380,6 +380,12 @@ def _algorithm(
             f"got {type(chosen).__name__}. Try hr.NSGA2(), or one reward made of them"
         )
     return chosen
+
+
+def _algorithm_described(chosen: Algorithm) -> Any:
+    """Return what a study remembers of an algorithm: its value, that of its `description`, or the name of its class."""
+    described = getattr(chosen, "description", chosen)
+    return described if isinstance(described, Symbolic) else type(chosen).__qualname__
 
 
 def _kept(existing: StudyRecord | None) -> Algorithm | None:
