@@ -277,6 +277,8 @@ def model(
         arguments: For the provider, such as `base_url`.
     Raises: ModelError if there is no such model, or no key for it, or its weights cannot be read.
     """
+    if name.startswith("heuretic/"):
+        import heuretic.lm.local.provider  # noqa: F401  (registers it, also where the package is not installed)
     try:
         found = get_model(name, **arguments)
     except Exception as error:

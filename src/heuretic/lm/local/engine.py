@@ -1,0 +1,452 @@
+"""Many requests to one model: a thread of its own steps all their sequences together, and new ones join between steps."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heuretic.lm.local.decoder import Decoder, Row, Segment
+from heuretic.lm.local.draws import Draw, pick, stream
+
+_SHARED = 32
+"""Fewest tokens that two prompts must have in common for their keys and values to be kept once."""
+_COPIED = 300
+"""Up to so many tokens, over all choices of a prompt, are copied beside each choice: reading them apart costs more."""
+_REMEMBERED = 32
+"""So many of the last prompts are looked through for a common beginning."""
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, tokens: list[int]) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChance:
+    """A token that was picked, its log-probability by the model in nats (before temperature), and the likeliest ones."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass
+class Choice:
+    """One sample under way, and in the end its text."""
+
+    number: int
+    draw: Draw
+    numbers: np.random.Generator
+    tokens: list[int] = field(default_factory=list)
+    chances: list[TokenChance] = field(default_factory=list)
+    text: str = ""
+    ended: str | None = None  # "stop", "max_tokens" or "model_length"
+    _shown: int = 0
+    _read: int = 0
+
+
+@dataclass(eq=False)
+class Request:
+    """What is asked of the engine.
+
+    Attributes:
+        prompt: Token ids, at least one. choices: The samples to draw.
+        max_tokens: Most tokens of a choice. stop: Texts that end it, and are not part of it. ends: Tokens that end it.
+        chances: Whether log-probabilities are wanted, and top: of how many of the likeliest tokens beside it.
+        scored: If > 0, nothing is generated: the log-probabilities of the last `scored` tokens of the prompt are wanted.
+        done: Called in the engine's thread, with None or an exception.
+        cancelled: Set from outside: nobody waits any longer.
+    """
+
+    prompt: list[int]
+    choices: list[Choice]
+    max_tokens: int
+    stop: tuple[str, ...]
+    ends: frozenset[int]
+    done: Callable[[BaseException | None], None]
+    chances: bool = False
+    top: int = 0
+    scored: int = 0
+    cancelled: bool = False
+    processed: int = 0
+    spared: int = 0
+    scores: list[float] = field(default_factory=list)
+    finished: int = 0
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A prompt being read: its segments in order, and what is still to be done."""
+
+    request: Request
+    before: tuple[tuple[Segment, int], ...]
+    own: list[Segment]
+    done: int = 0  # tokens of `own` processed
+    logits: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Live:
+    """A choice in a slot."""
+
+    request: Request
+    choice: Choice
+    before: tuple[tuple[Segment, int], ...]
+    offset: int  # tokens in the slot
+    position: int  # tokens in the sequence that have been processed
+
+
+class Engine:
+    """Steps all sequences of one model.
+
+    Args:
+        decoder: The model. tokenizer: For texts that stop a sample. context: Most tokens of a sequence.
+        threads: For computing. chunk: Most prompt tokens in a step, so that long prompts do not hold up the others.
+        kept: Most tokens of shared beginnings that are kept for later requests.
+    """
+
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, context: int, threads: int, chunk: int = 512, kept: int = 4096
+    ) -> None:
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.context = context
+        self.chunk = chunk
+        self.kept = kept
+        self.steps = 0
+        self._threads = threads
+        self._inbox: deque[Request] = deque()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._waiting: deque[Request] = deque()
+        self._reading: list[_Reading] = []
+        self._ready: deque[tuple[Request, Choice, tuple[tuple[Segment, int], ...], Segment | None, Tensor]] = deque()
+        self._live: list[_Live] = []
+        self._segments: list[Segment] = []
+        self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
+        self._clock = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; its `done` is called in the end."""
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the model has been closed")
+            self._inbox.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="heuretic-model", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def close(self) -> None:
+        """End the thread; requests under way fail."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        while True:
+            with self._wake:
+                while not (self._inbox or self._waiting or self._reading or self._ready or self._live or self._closed):
+                    self._wake.wait()
+                closed = self._closed
+                self._waiting += self._inbox
+                self._inbox.clear()
+            if closed:
+                self._fail(RuntimeError("the model has been closed"))
+                return
+            try:
+                self._turn()
+            except Exception as error:  # whoever waits is told, and the thread lives on for the next
+                self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        requests = {id(r): r for r in self._waiting}
+        requests |= {id(r.request): r.request for r in self._reading}
+        requests |= {id(r[0]): r[0] for r in self._ready}
+        requests |= {id(r.request): r.request for r in self._live}
+        self._waiting.clear()
+        self._reading.clear()
+        self._ready.clear()
+        self._live.clear()
+        self._segments.clear()
+        for request in requests.values():
+            request.done(error)
+
+    # ---- one turn ----
+
+    def _turn(self) -> None:
+        self._drop_cancelled()
+        self._seat()
+        while self._waiting and self._budget() > 0 and len(self._live) + len(self._ready) < self.decoder.slots:
+            self._begin(self._waiting.popleft())
+        rows = [
+            Row([live.choice.tokens[-1]], live.position, live.before, k, live.offset) for k, live in enumerate(self._live)
+        ]
+        parts: list[tuple[_Reading, Row]] = []
+        budget = self.chunk
+        for reading in self._reading:
+            for row in self._rows_of(reading, budget):
+                parts.append((reading, row))
+                budget -= len(row.tokens)
+            if budget <= 0:
+                break
+        rows += [row for _, row in parts]
+        if not rows:
+            return
+        logits = self.decoder.step(rows)
+        self.steps += 1
+        count = len(self._live)
+        if count:
+            for live in self._live:
+                live.offset += 1
+                live.position += 1
+            self._advance([(x.request, x.choice) for x in self._live], logits[:count])
+        at = count
+        for reading, row in parts:
+            many = len(row.tokens) if row.all_wanted else int(row.wanted)
+            if many:
+                reading.logits.append(logits[at : at + many])
+                at += many
+            reading.done += len(row.tokens)
+        self._leave()
+        for reading in [r for r in self._reading if r.done == sum(len(s.tokens) for s in r.own)]:
+            self._reading.remove(reading)
+            self._finish_reading(reading)
+
+    def _budget(self) -> int:
+        return self.chunk - sum(sum(len(s.tokens) for s in r.own) - r.done for r in self._reading)
+
+    def _drop_cancelled(self) -> None:
+        for request in [r for r in self._waiting if r.cancelled]:
+            self._waiting.remove(request)
+        for reading in [r for r in self._reading if r.request.cancelled]:
+            self._reading.remove(reading)
+            self._release(reading.before)
+            for segment in reading.own:
+                segment.users -= 1
+        for entry in [r for r in self._ready if r[0].cancelled]:
+            self._ready.remove(entry)
+            self._release(entry[2])
+        for k in reversed([k for k, live in enumerate(self._live) if live.request.cancelled]):
+            self._vacate(k)
+
+    def _begin(self, request: Request) -> None:
+        """Find what is known of a prompt, and make segments for the rest."""
+        prompt = np.array(request.prompt, dtype=np.int32)
+        most = len(prompt) - max(1, request.scored + 1)  # logits are wanted from there on
+        before = self._known(request.prompt, most)
+        known = sum(n for _, n in before)
+        head = max((min(_common(prompt, other), most) for other in self._recent), default=0)
+        head = max([head, *(min(_common(prompt, np.array(r.prompt, np.int32)), most) for r in itertools.islice(self._waiting, 8))])
+        self._recent.append(prompt)
+        request.spared, request.processed = known, len(prompt) - known
+        own, start, chain = [], known, before
+        cuts = [head, len(prompt)] if head - known >= _SHARED else [len(prompt)]
+        for end in cuts:
+            segment = Segment(request.prompt[start:end], chain, start, users=1, used=next(self._clock))
+            own.append(segment)
+            for parent, _ in chain:
+                parent.users += 1
+            chain = (*chain, (segment, end - start))
+            start = end
+        if len(own) > 1:
+            self._segments.append(own[0])
+        for parent, _ in before:
+            parent.users += 1
+        self._reading.append(_Reading(request, before, own))
+
+    def _known(self, prompt: list[int], most: int) -> tuple[tuple[Segment, int], ...]:
+        """Return the longest chain of kept segments that the first `most` tokens of a prompt begin with."""
+        best: tuple[tuple[Segment, int], ...] = ()
+        length = 0
+        for segment in self._segments:
+            if segment.start > most or segment.filled < len(segment.tokens) and not self._coming(segment):
+                continue
+            if segment.start and not all(
+                prompt[s.start : s.start + n] == s.tokens[:n] for s, n in segment.before
+            ):
+                continue
+            room = prompt[segment.start : min(most, segment.start + len(segment.tokens))]
+            common = _common(np.array(room, np.int32), np.array(segment.tokens[: len(room)], np.int32))
+            if common >= _SHARED and segment.start + common > length:
+                best, length = (*segment.before, (segment, common)), segment.start + common
+        for segment, _ in best:
+            segment.used = next(self._clock)
+        return best
+
+    def _coming(self, segment: Segment) -> bool:
+        """Whether a segment is being read, earlier in the order of reading than whatever begins now."""
+        return any(segment in r.own for r in self._reading)
+
+    def _rows_of(self, reading: _Reading, budget: int) -> list[Row]:
+        """Return the next rows of a prompt, of `budget` tokens at most; cut where a segment ends."""
+        rows, skipped, done = [], 0, reading.done
+        scored = reading.request.scored
+        for k, segment in enumerate(reading.own):
+            at = done - skipped
+            skipped += len(segment.tokens)
+            if at >= len(segment.tokens) or budget <= 0:
+                continue
+            tokens = segment.tokens[at : at + budget]
+            last = k == len(reading.own) - 1
+            ends = last and at + len(tokens) == len(segment.tokens)
+            rows.append(
+                Row(tokens, segment.start + at, segment.before, segment, at, wanted=ends, all_wanted=last and scored > 0)
+            )
+            done += len(tokens)
+            budget -= len(tokens)
+        return rows
+
+    def _finish_reading(self, reading: _Reading) -> None:
+        request = reading.request
+        last = reading.own[-1]
+        chain = (*last.before, (last, len(last.tokens)))
+        if request.scored:
+            logits = torch.cat(reading.logits)[-request.scored - 1 : -1]
+            wanted = torch.tensor(request.prompt[-request.scored :])
+            logprobs = logits.log_softmax(-1)
+            request.scores = logprobs.gather(1, wanted[:, None])[:, 0].tolist()
+        else:
+            logits = reading.logits[-1][-1].clone()
+            copied = len(request.choices) == 1 or len(request.choices) * len(last.tokens) <= _COPIED
+            for choice in request.choices:
+                kept = last.before if copied else chain
+                for segment, _ in chain:
+                    segment.users += 1
+                self._ready.append((request, choice, kept, last if copied else None, logits))
+        self._release(reading.before)
+        for segment in reading.own:
+            segment.users -= 1
+        self._forget()
+        if request.scored:
+            request.done(None)
+
+    def _seat(self) -> None:
+        """Give free slots to choices whose prompt has been read, and pick their first token."""
+        while self._ready and len(self._live) < self.decoder.slots:
+            seated = []
+            while self._ready and len(self._live) < self.decoder.slots:
+                request, choice, before, copied, logits = self._ready.popleft()
+                live = _Live(request, choice, before, 0, len(request.prompt))
+                if copied is not None:
+                    self.decoder.place(copied, len(self._live))
+                    live.offset = len(copied.tokens)
+                    copied.users -= 1
+                self._live.append(live)
+                seated.append((request, choice, logits))
+            self._advance([(r, c) for r, c, _ in seated], torch.stack([x for _, _, x in seated]))
+            self._leave()
+
+    def _advance(self, whom: list[tuple[Request, Choice]], logits: Tensor) -> None:
+        """Pick the next token of choices, and see which have come to an end."""
+        numbers = [c.numbers.random() if c.draw.temperature > 0 else 0.0 for _, c in whom]
+        picked = pick(logits, [c.draw for _, c in whom], numbers)
+        tokens = picked.tolist()
+        asked = [k for k, (r, _) in enumerate(whom) if r.chances]
+        if asked:
+            self._note_chances(whom, asked, logits, picked)
+        for (request, choice), token in zip(whom, tokens, strict=True):
+            if token in request.ends:
+                choice.ended = "stop"
+                if request.chances:
+                    choice.chances.pop()
+                choice.text = self.tokenizer.decode(choice.tokens)
+                continue
+            choice.tokens.append(token)
+            if request.stop and self._stopped(request, choice):
+                choice.ended = "stop"
+            elif len(choice.tokens) >= request.max_tokens:
+                choice.ended = "max_tokens"
+            elif len(request.prompt) + len(choice.tokens) >= self.context:
+                choice.ended = "model_length"
+            if choice.ended in ("max_tokens", "model_length"):
+                choice.text = self.tokenizer.decode(choice.tokens)
+
+    def _note_chances(self, whom: list[tuple[Request, Choice]], asked: list[int], logits: Tensor, picked: Tensor) -> None:
+        at = torch.tensor(asked)
+        logprobs = logits[at].log_softmax(-1)
+        own = logprobs.gather(1, picked[at][:, None])[:, 0].tolist()
+        most = max(whom[k][0].top for k in asked)
+        values, ids = logprobs.topk(most, -1) if most else (None, None)
+        for j, k in enumerate(asked):
+            request, choice = whom[k]
+            top: Any = ()
+            if request.top and values is not None and ids is not None:
+                top = tuple(zip(ids[j, : request.top].tolist(), values[j, : request.top].tolist(), strict=True))
+            choice.chances.append(TokenChance(int(picked[k]), own[j], top))
+
+    def _stopped(self, request: Request, choice: Choice) -> bool:
+        """Look for the texts that end a sample, in what the last token added; not inside reasoning."""
+        old = self.tokenizer.decode(choice.tokens[choice._shown : choice._read])
+        new = self.tokenizer.decode(choice.tokens[choice._shown :])
+        if new.endswith("\ufffd"):  # a character whose bytes have not all come
+            return False
+        added = new[len(old) :]
+        start = len(choice.text)
+        choice.text += added
+        choice._shown, choice._read = choice._read, len(choice.tokens)
+        longest = max(map(len, request.stop))
+        opened = choice.text.rfind("<think>")
+        closed = choice.text.rfind("</think>")
+        if opened > closed:
+            return False
+        begin = max(0, start - longest + 1, closed + 8 if closed >= 0 else 0)
+        found = [p for p in (choice.text.find(s, begin) for s in request.stop) if p >= 0]
+        if not found:
+            return False
+        choice.text = choice.text[: min(found)]
+        return True
+
+    def _leave(self) -> None:
+        for k in reversed([k for k, live in enumerate(self._live) if live.choice.ended]):
+            request = self._live[k].request
+            self._vacate(k)
+            request.finished += 1
+            if request.finished == len(request.choices):
+                request.done(None)
+        self._forget()
+
+    def _vacate(self, slot: int) -> None:
+        live = self._live[slot]
+        self._release(live.before)
+        last = self._live.pop()
+        if last is not live:
+            self.decoder.move(len(self._live), slot, last.offset)
+            self._live[slot] = last
+
+    def _release(self, chain: tuple[tuple[Segment, int], ...]) -> None:
+        for segment, _ in chain:
+            segment.users -= 1
+
+    def _forget(self) -> None:
+        """Drop kept segments that nobody uses, those longest unused first, until the others are few enough."""
+        while sum(len(s.tokens) for s in self._segments) > self.kept:
+            idle = [s for s in self._segments if s.users <= 0]
+            if not idle:
+                return
+            oldest = min(idle, key=lambda s: s.used)
+            self._segments.remove(oldest)
+            self._release(oldest.before)
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Return how many tokens two prompts have in common at their beginning."""
+    length = min(len(a), len(b))
+    differ = np.flatnonzero(a[:length] != b[:length])
+    return int(differ[0]) if len(differ) else length

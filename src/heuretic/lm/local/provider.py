@@ -1,0 +1,195 @@
+"""inspect-ai's provider `heuretic`: a GGUF file or a Hugging Face folder, run here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    TopLogprob,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from heuretic.lm.local.chat import written_out
+from heuretic.lm.local.draws import Draw, stream
+from heuretic.lm.local.engine import Choice, Engine, Request
+
+
+@modelapi(name="heuretic")
+def heuretic() -> type[ModelAPI]:
+    """Return the provider's class."""
+    return LocalModel
+
+
+class LocalModel(ModelAPI):
+    """Weights on this machine, computed in this process; requests made at the same time are computed together.
+
+    Args:
+        model_name: A name that `heuretic models` knows, a GGUF file or a Hugging Face folder.
+        threads: For computing; default: the processors this process may use.
+        slots: Most sequences computed at once; the others wait.
+        overflow: What to do with a prompt longer than the context: "error", or "drop-oldest" or "cut-middle" of its tokens.
+        dtype: "bfloat16" or "float32".
+    """
+
+    several_choices = True
+    free = True
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),
+        *,
+        threads: int | None = None,
+        slots: int = 64,
+        overflow: str = "error",
+        dtype: str = "bfloat16",
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        from heuretic.lm.local.files import load
+
+        loaded = load(model_name, dtype)
+        self.digest = loaded.digest
+        self.overflow = overflow
+        self.tokenizer = loaded.tokenizer
+        self.template = loaded.template
+        self.context = loaded.context
+        self.ends = loaded.ends
+        from heuretic.lm.local.decoder import Decoder
+
+        count = threads or len(os.sched_getaffinity(0))
+        self.engine = Engine(Decoder(loaded.model, slots), loaded.tokenizer, self.context, count)
+
+    def max_connections(self) -> int:
+        """Requests wait in the engine, not before it."""
+        return 10_000
+
+    def max_tokens(self) -> int | None:
+        """Most tokens of a reply where nothing else is said."""
+        return 2048
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self.engine.close()
+
+    def prompt(self, messages: list[ChatMessage]) -> str:
+        """Return the text that the model continues."""
+        return written_out(messages, self.template, self.tokenizer.names)
+
+    async def count_prompt_tokens(self, messages: list[ChatMessage]) -> int:
+        """Return how many tokens a prompt of these messages has."""
+        return len(self.tokenizer.encode(self.prompt(messages)))
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """Return all choices of one reply."""
+        started = time.monotonic()
+        prompt = self.tokenizer.encode(self.prompt(input))
+        count = config.num_choices or 1
+        most = config.max_tokens or 2048
+        if len(prompt) >= self.context:
+            return self._overflow(len(prompt))
+        seed = config.seed if config.seed is not None else int.from_bytes(os.urandom(4), "big")
+        draw = Draw(1.0 if config.temperature is None else config.temperature, config.top_k, config.top_p)
+        request = await self._answered(
+            Request(
+                prompt, [Choice(j, draw, stream(seed + j)) for j in range(count)], most, tuple(config.stop_seqs or ()),
+                self.ends, lambda error: None, bool(config.logprobs), config.top_logprobs or 0,
+            )
+        )  # fmt: skip
+        counts = [len(choice.tokens) for choice in request.choices]
+        return ModelOutput(
+            model=self.model_name,
+            choices=[self._choice(choice, bool(config.logprobs)) for choice in request.choices],
+            usage=ModelUsage(
+                input_tokens=request.processed,
+                input_tokens_cache_read=request.spared,
+                output_tokens=sum(counts),
+                total_tokens=len(prompt) + sum(counts),
+            ),
+            time=time.monotonic() - started,
+            metadata={"output_tokens": counts},
+        )
+
+    async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
+        """Return the log-probability in nats of each continuation of a prompt (text as it is, without a chat template)."""
+        begun = self.tokenizer.encode(prompt)
+
+        async def score(continuation: str) -> float:
+            whole = self.tokenizer.encode(prompt + continuation)
+            shared = 0
+            while shared < min(len(begun), len(whole)) and begun[shared] == whole[shared]:
+                shared += 1
+            if shared == len(whole):
+                return 0.0
+            request = Request(whole, [], 0, (), frozenset(), lambda error: None, scored=len(whole) - max(1, shared))
+            return sum((await self._answered(request)).scores)
+
+        return list(await asyncio.gather(*(score(c) for c in continuations)))
+
+    async def _answered(self, request: Request) -> Request:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if waiting.done():
+                return
+            if error is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(error)
+
+        def done(error: BaseException | None) -> None:
+            try:
+                loop.call_soon_threadsafe(settle, error)
+            except RuntimeError:  # the loop has been closed: nobody waits
+                pass
+
+        request.done = done
+        try:
+            self.engine.submit(request)
+            await waiting
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+        return request
+
+    def _overflow(self, count: int) -> ModelOutput:
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=ChatMessageAssistant(content=""), stop_reason="model_length")],
+            usage=ModelUsage(),
+            error=f"prompt must have fewer than {self.context} tokens, got {count}. Try overflow='drop-oldest' or a shorter prompt",
+            metadata={"output_tokens": [0]},
+        )
+
+    def _choice(self, choice: Choice, chances: bool) -> ChatCompletionChoice:
+        content = None
+        if chances:
+            content = [
+                Logprob(
+                    token=self.tokenizer.decode([c.token]),
+                    logprob=c.logprob,
+                    top_logprobs=[TopLogprob(token=self.tokenizer.decode([t]), logprob=p) for t, p in c.top] or None,
+                )
+                for c in choice.chances
+            ]
+        return ChatCompletionChoice(
+            message=ChatMessageAssistant(content=choice.text, model=self.model_name, source="generate"),
+            stop_reason=choice.ended,  # pyright: ignore[reportArgumentType]
+            logprobs=Logprobs(content=content) if content is not None else None,
+        )
