@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from inspect_ai.model import ChatCompletionChoice, ChatMessage, ChatMessageAssistant, GenerateConfig, ModelOutput, ModelUsage, get_model
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelOutput,
+    ModelUsage,
+    get_model,
+)
 
 from heuretic.lm import LanguageModel
 
@@ -28,7 +36,9 @@ def scripted(script: Script | Sequence[str], asked: list[str] | None = None, **a
         return ModelOutput(
             model="scripted",
             choices=[ChatCompletionChoice(message=ChatMessageAssistant(content=said), stop_reason="stop")],
-            usage=ModelUsage(input_tokens=len(prompt.split()), output_tokens=words, total_tokens=len(prompt.split()) + words),
+            usage=ModelUsage(
+                input_tokens=len(prompt.split()), output_tokens=words, total_tokens=len(prompt.split()) + words
+            ),
         )
 
     return LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), **arguments)

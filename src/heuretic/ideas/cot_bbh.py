@@ -11,16 +11,19 @@ from typing import Any
 from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Reproduction
-from heuretic.lm import Answer, Question, Sampling
-from heuretic.lm.bbh_exemplars import CUE, bbh_prompt
+from heuretic.lm import Sampling
+from heuretic.lm.bbh_exemplars import bbh_prompt
+from heuretic.lm.parsing import AfterCue
 from heuretic.lm.question_sets import BBH_TASKS, question_set
-from heuretic.lm.strategies import ChainOfThought, Direct
-from heuretic.lm.strategies.exemplars import Exemplar
+from heuretic.lm.strategies import ChainOfThought, Direct, Exemplar
 
 CLAIM = "with exemplars that reason, more answers are right on BIG-Bench Hard than with exemplars that only answer"
 TREATMENT, CONTROL = "chain of thought", "answer only"
 HUMANS = {"average_human_rater": 0.677, "best_human_rater": 0.944}
-"""Accuracy over all tasks, from table 2 of the paper."""
+"""Accuracy over all tasks, as the paper has it."""
+
+LEAD = "Let's think step by step."
+STOP = ("\n\n", "\nQ:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,10 @@ def reproduce(
         "cot-bbh", CLAIM, TREATMENT, CONTROL, slices, plan.each, reasoning.chosen_model(model), scale=scale, seeds=chosen,
         progress=progress,
     )  # fmt: skip
-    arms = {**result.arms, TREATMENT: replace(result.arms[TREATMENT], settings={**result.arms[TREATMENT].settings, **HUMANS})}
+    arms = {
+        **result.arms,
+        TREATMENT: replace(result.arms[TREATMENT], settings={**result.arms[TREATMENT].settings, **HUMANS}),
+    }
     humans = f" Human raters: {HUMANS['average_human_rater']} on average, by the paper."
     return replace(result, arms=arms, reason=result.reason + humans)
 
@@ -73,8 +79,19 @@ def reproduce(
 def strategies(task: str, max_tokens: int) -> dict[str, Any]:
     """Return both arms for a task."""
     prompt = bbh_prompt(task)
-    exemplars = tuple(Exemplar(each.question, each.rationale, each.answer) for each in prompt.exemplars)
-    raise NotImplementedError(exemplars, max_tokens, Direct, ChainOfThought, CUE, Sampling, Answer, Question)
+    pairs = prompt.exemplars
+    reasoned = tuple(Exemplar(each.question, f"{LEAD} {each.rationale} So", each.answer) for each in pairs)
+    plain = tuple(Exemplar(each.question, "", each.answer) for each in pairs)
+    return {
+        CONTROL: Direct(
+            preface=prompt.description, exemplars=plain, parse=AfterCue(cue="", whole_without_cue=True),
+            sampling=Sampling(max_tokens=24, stop=STOP),
+        ),
+        TREATMENT: ChainOfThought(
+            preface=prompt.description, exemplars=reasoned, opening="", parse=AfterCue(cue="the answer is"),
+            sampling=Sampling(max_tokens=max_tokens, stop=STOP),
+        ),
+    }  # fmt: skip
 
 
 IDEA = Idea(

@@ -16,7 +16,7 @@ from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Reproduction, Verdict, compare
 from heuretic.lm import Sampling, Usage
-from heuretic.lm.coverage import coverage_at_k, fit_power_law
+from heuretic.lm.coverage import coverage_at_k, fit_ks, fit_power_law, forecast
 from heuretic.lm.question_sets import question_set
 from heuretic.lm.strategies import ChainOfThought
 from heuretic.lm.strategies.exemplars import ARITHMETIC
@@ -52,7 +52,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan("multiarith", (1, 2), 2, 5, 16),
-    "small": Plan("multiarith", (1, 2, 3, 4, 5), 10, 100, 80),
+    "small": Plan("multiarith", (1, 2, 3, 4, 5), 20, 100, 80),
     "full": Plan("gsm8k", (1, 2, 3, 4, 5), 25, 1000, 256),
 }
 
@@ -75,7 +75,7 @@ def reproduce(
     chosen = reasoning.checked_seeds(seeds, plan.seeds)
     found = question_set(plan.questions, repeated="drop")
     asked = reasoning.blocks(found.questions, chosen, plan.each)
-    sampling = Sampling(temperature=0.7, top_k=40, max_tokens=plan.max_tokens, stop=("\n\n", "Q:"))
+    sampling = Sampling(temperature=0.7, top_k=40, max_tokens=plan.max_tokens, stop=("\n\n", "\nQ:"))
     strategy = ChainOfThought(exemplars=ARITHMETIC, sampling=sampling)
     lm = reasoning.chosen_model(model)
     right: dict[int, list[int]] = {}
@@ -86,9 +86,9 @@ def reproduce(
     for seed, questions in asked.items():
         given = reasoning.attempts(reasoning.seeded(strategy, seed), questions, lm, plan.samples)
         answers = [[sample.answer for sample in samples] for samples, _ in given]
-        right[seed] = [each.count(q.target) for each, q in zip(answers, questions, strict=True)]
-        early[seed] = [each[:first].count(q.target) for each, q in zip(answers, questions, strict=True)]
-        others[seed] = [each.count(q.target) for each, q in zip(answers[1:] + answers[:1], questions, strict=True)]
+        right[seed] = [each.count(str(q.target)) for each, q in zip(answers, questions, strict=True)]
+        early[seed] = [each[:first].count(str(q.target)) for each, q in zip(answers, questions, strict=True)]
+        others[seed] = [each.count(str(q.target)) for each, q in zip(answers[1:] + answers[:1], questions, strict=True)]
         used = sum((usage for _, usage in given), Usage())
         tokens[seed] = (used.input_tokens / len(questions), used.output_tokens / len(questions))
         covered = sum(count > 0 for count in right[seed])
@@ -110,20 +110,10 @@ def reproduce(
         {METRIC: tuple(fmean(_covered({seed: counts}, plan.samples, plan.samples)) for seed, counts in others.items())},
     )
     most, one = _name(plan.samples), _name(1)
-    fit, forecast = _fit(right, plan.samples), _fit(early, first)
-    arms[most] = Arm(
-        {
-            **arms[most].settings,
-            "fit_a_b": None if fit is None else [fit.a, fit.b],
-            "fit_largest_error": None if fit is None else max(
-                abs(fit(k) - fmean(_covered(right, plan.samples, k))) for k in range(1, plan.samples + 1)
-            ),
-            "forecast_from_samples": first,
-            "forecast": None if forecast is None else forecast(plan.samples),
-        },
-        arms[most].measurements,
-    )  # fmt: skip
-    verdict, reason = judge(scale, right, others, plan.samples, None if forecast is None else forecast(plan.samples))
+    expected = _told(early, first, plan.samples)
+    told = {**_fit(right, plan.samples), "forecast_from_samples": first, "forecast": expected}
+    arms[most] = Arm({**arms[most].settings, **told}, arms[most].measurements)
+    verdict, reason = judge(scale, right, others, plan.samples, expected)
     return Reproduction(
         idea="large-language-monkeys", claim=CLAIM, scale=scale, seeds=chosen,
         data={found.name: found.checksum} | reasoning.checksum_of(lm), arms=arms,
@@ -132,28 +122,30 @@ def reproduce(
     )  # fmt: skip
 
 
-def judge(
-    scale: Scale, right: Counts, others: Counts, samples: int, forecast: float | None
-) -> tuple[Verdict, str]:
+def judge(scale: Scale, right: Counts, others: Counts, samples: int, expected: float | None) -> tuple[Verdict, str]:
     """Return the verdict by `RULE` and the sentence that says why.
 
     Args:
         right, others: By seed, how many of all samples are right for each problem: its own, and those of another problem.
-        forecast: Of coverage by all samples, None where nothing could be fitted.
+        expected: Forecast of coverage by all samples, None where nothing could be fitted.
     """
-    most, one, chance = _covered(right, samples, samples), _covered(right, samples, 1), _covered(others, samples, samples)
+    most, one, chance = (
+        _covered(right, samples, samples),
+        _covered(right, samples, 1),
+        _covered(others, samples, samples),
+    )
     measured, gain = reasoning.bootstrap(most), reasoning.bootstrap(np.subtract(most, one))
     beyond = reasoning.bootstrap(np.subtract(most, chance))
     assert measured.low is not None
     assert measured.high is not None
-    told = "nothing to fit" if forecast is None else f"{forecast:.3f}"
+    told = "nothing to fit" if expected is None else f"{expected:.3f}"
     reason = (
         f"Coverage {reasoning.bootstrap(one)} by one sample and {measured} by {samples}, on {len(most)} problems; forecast from "
         f"{max(1, samples // FORECAST_FROM)} samples: {told}; the samples of another problem cover {reasoning.bootstrap(chance)}."
     )
     if scale == "smoke" or (beyond.low or 0.0) <= 0:
         return "not testable at this scale", reason
-    held = forecast is not None and measured.low <= forecast <= measured.high
+    held = expected is not None and measured.low <= expected <= measured.high
     return "reproduced" if held and (gain.low or 0.0) > 0 else "not reproduced", reason
 
 
@@ -162,11 +154,24 @@ def _covered(counts: Counts, samples: int, k: int) -> list[float]:
     return [coverage_at_k(count, samples, k) for each in counts.values() for count in each]
 
 
-def _fit(counts: Counts, samples: int) -> Any:
-    """Return the fitted curve of coverage, or None where no sample or every sample is right."""
-    curve = {k: fmean(_covered(counts, samples, k)) for k in range(1, samples + 1)}
-    inside = {k: value for k, value in curve.items() if 0 < value < 1}
-    return fit_power_law(list(inside), list(inside.values())) if len(inside) > 1 else None
+def _told(counts: Counts, samples: int, at: int) -> float | None:
+    """Return the forecast of coverage by `at` samples, None where there is nothing to fit."""
+    try:
+        return forecast([(count, samples) for each in counts.values() for count in each], at).coverage
+    except (ValueError, RuntimeError):  # no coverage inside (0, 1), or no fit that settles
+        return None
+
+
+def _fit(counts: Counts, samples: int) -> dict[str, Any]:
+    """Return the curve fitted to all samples and its largest error, for settings; empty where there is nothing to fit."""
+    ks = fit_ks(samples)
+    curve = [fmean(_covered(counts, samples, k)) for k in ks]
+    try:
+        law = fit_power_law(ks, curve)
+    except (ValueError, RuntimeError):
+        return {}
+    errors = [abs(law(k) - value) for k, value in zip(ks, curve, strict=True)]
+    return {"fit_a": law.a, "fit_b": law.b, "fit_largest_error": max(errors)}
 
 
 def _interval(values: Sequence[float]) -> list[float | None]:

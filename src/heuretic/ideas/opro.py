@@ -16,9 +16,17 @@ from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.reasoning import Answered
 from heuretic.ideas.result import Arm, Comparison, Reproduction, compare
 from heuretic.lm import LanguageModel, Question, Sampling
-from heuretic.lm.opro import OPRO, LinearRegression, Parts, TravellingSalesman, drive, optimize_prompt, published
+from heuretic.lm.opro import (
+    OPRO,
+    LinearRegression,
+    Parts,
+    PublishedParsing,
+    TravellingSalesman,
+    drive,
+    optimize_prompt,
+    published,
+)
 from heuretic.lm.question_sets import question_set
-from heuretic.lm.strategies import ChainOfThought
 from heuretic.lm.strategies.instructed import Instructed
 from heuretic.search import HillClimbing, RandomSearch
 
@@ -33,7 +41,8 @@ HAND_WRITTEN = (
 TREATMENT, CONTROL = "instruction of OPRO", "best hand-written instruction"
 RULE = (
     "The hand-written instruction is that of three which is best on the training and validation questions of OPRO, which chose its "
-    "own by them too; both then answer held-out questions. " + reasoning.RULE.format(treatment=TREATMENT, control=CONTROL, margin=reasoning.MARGIN)
+    "own by them too; both then answer held-out questions. "
+    + reasoning.RULE.format(treatment=TREATMENT, control=CONTROL, margin=reasoning.MARGIN)
     + " Regression and the travelling salesman, with as many evaluations for every algorithm, are told beside it."
 )
 
@@ -107,13 +116,18 @@ def _instructions(
     texts: dict[str, list[str]] = {TREATMENT: [], CONTROL: []}
     for seed, questions in asked.items():
         seen = {seed: questions[: plan.train + plan.validation]}
-        parts = Parts(questions[: plan.train], seen[seed][plan.train :], ())
+        parts = Parts(tuple(questions[: plan.train]), tuple(seen[seed][plan.train :]), ())
         opro = OPRO(
             published("chat", "Q_end", questions=parts.train, threshold=0.0), per_step=plan.per_step, steps=plan.steps,
             sampling=Sampling(temperature=1.0, max_tokens=min(plan.max_tokens, 64)),
         )  # fmt: skip
         result = optimize_prompt(
-            parts, instructed(hr.text("Let's solve the problem."), plan), scorer=lm, steps=plan.steps, seed=seed, opro=opro
+            parts,
+            instructed(hr.text("Let's solve the problem."), plan),
+            scorer=lm,
+            steps=plan.steps,
+            seed=seed,
+            opro=opro,
         )
         if result.best is None:
             raise RuntimeError(f"OPRO must have scored an instruction, got none: {result.stopped}")
@@ -138,7 +152,7 @@ def _instructions(
 
 def instructed(instruction: Any, plan: Plan) -> Instructed:
     """Return the strategy that has the instruction behind the question."""
-    return Instructed(instruction, "Q_end", parse=PARSE, sampling=Sampling(max_tokens=plan.max_tokens))
+    return Instructed(instruction, "Q_end", parse=PublishedParsing(), sampling=Sampling(max_tokens=plan.max_tokens))
 
 
 def problems(
@@ -159,16 +173,33 @@ def problems(
                 problem.meta_prompt, per_step=8, starts=0, steps=None,
                 sampling=Sampling(temperature=1.0, max_tokens=min(plan.max_tokens, 48)),
             ).using(lm)  # fmt: skip
-            for name, algorithm in (("OPRO", opro), ("random search", RandomSearch()), ("hill climbing", HillClimbing())):
+            for name, algorithm in (
+                ("OPRO", opro),
+                ("random search", RandomSearch()),
+                ("hill climbing", HillClimbing()),
+            ):
                 results = drive(
-                    algorithm, problem.program, problem.evaluate, trials=plan.evaluations, starts=problem.starts, seed=seed
+                    algorithm,
+                    problem.program,
+                    problem.evaluate,
+                    trials=plan.evaluations,
+                    starts=problem.starts,
+                    seed=seed,
                 )
                 best = min(result.metrics["value"] for result in results)
-                excess = math.log10(1 + best - problem.optimum) if title == "regression" else 100 * (best / problem.optimum - 1)
+                excess = (
+                    math.log10(1 + best - problem.optimum)
+                    if title == "regression"
+                    else 100 * (best / problem.optimum - 1)
+                )
                 values.setdefault(f"{name}, {title}", []).append(max(excess, 0.0))
                 counts.setdefault(f"{name}, {title}", []).append(float(len(results)))
             refused = dict(opro.latest.refused) if opro.latest else {}
-            said(f"{title}, seed {seed}: " + ", ".join(f"{n} {v[-1]:.3g}" for n, v in values.items()) + f", refused {refused}")
+            said(
+                f"{title}, seed {seed}: "
+                + ", ".join(f"{n} {v[-1]:.3g}" for n, v in values.items())
+                + f", refused {refused}"
+            )
         for name, excesses in values.items():
             arms[name] = Arm(
                 {"evaluations": plan.evaluations, "starts": "alike"},
@@ -185,7 +216,10 @@ IDEA = Idea(
     slug="opro",
     title="OPRO: a language model as the optimiser",
     paper=Paper(
-        authors="Yang, Wang, Lu, Liu, Le, Zhou, Chen", year=2023, title="Large Language Models as Optimizers", arxiv="2309.03409"
+        authors="Yang, Wang, Lu, Liu, Le, Zhou, Chen",
+        year=2023,
+        title="Large Language Models as Optimizers",
+        arxiv="2309.03409",
     ),
     claim=CLAIM,
     usage=(

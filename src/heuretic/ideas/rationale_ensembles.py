@@ -7,7 +7,6 @@ Wang et al. 2022, "Rationale-Augmented Ensembles in Language Models", arXiv:2207
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import heuretic as hr
 from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Reproduction
@@ -15,9 +14,11 @@ from heuretic.lm import Sampling
 from heuretic.lm.question_sets import question_set
 from heuretic.lm.strategies import ChainOfThought, RationaleEnsemble
 from heuretic.lm.strategies.exemplars import ARITHMETIC
+from heuretic.lm.strategies.rationale_ensemble import Kind
 
 CLAIM = "ensembles over sampled rationales are right more often than one greedy rationale, whichever way the rationales vary"
 TREATMENT, CONTROL = "input-rationale ensemble", "greedy chain of thought"
+KINDS: tuple[Kind, ...] = ("input-rationale", "prompt-order", "self-consistency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,9 @@ def reproduce(
     plan = plan_of(PLANS, scale)
     chosen = reasoning.checked_seeds(seeds, plan.seeds)
     thinking = ChainOfThought(
-        exemplars=ARITHMETIC, sampling=Sampling(max_tokens=plan.max_tokens, stop=("\n\n", "Q:"))
+        exemplars=ARITHMETIC, sampling=Sampling(max_tokens=plan.max_tokens, stop=("\n\n", "\nQ:"))
     )
-    sampling = hr.replace(thinking.sampling, temperature=0.7)
-    ensembles = {
-        f"{kind} ensemble": RationaleEnsemble(of=thinking, kind=kind, members=plan.members, sampling=sampling)
-        for kind in ("input-rationale", "prompt-order", "self-consistency")
-    }
+    ensembles = {f"{kind} ensemble": RationaleEnsemble(of=thinking, kind=kind, members=plan.members) for kind in KINDS}
     found = question_set(plan.questions, repeated="drop")
     arms = {CONTROL: thinking, **ensembles}
     return reasoning.check(

@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -90,13 +91,14 @@ def seeded(strategy: T, seed: int) -> T:
 
 
 def right(question: Question, answer: Answer) -> bool:
-    """Return whether the answer is the target, or one of the targets, letter case and a last full stop aside."""
+    """Return whether the answer is a target; letter case, a last full stop and brackets around a letter aside."""
     targets = question.target if isinstance(question.target, tuple) else (question.target,)
     return answer.answer is not None and _plain(answer.answer) in {_plain(t) for t in targets if t is not None}
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).removesuffix(".").removeprefix("(").removesuffix(")")
+    plain = " ".join(text.casefold().split()).removesuffix(".")
+    return plain[1] if re.fullmatch(r"\([a-z]\)", plain) else plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from heuretic.lm.strategies.exemplars import ARITHMETIC
 
 CLAIM = "the plurality of sampled reasoning paths is right more often than the greedy one"
 TREATMENT, CONTROL, DIRECT = "self-consistency", "greedy chain of thought", "greedy direct"
+STOP = ("\n\n", "\nQ:")
+"""An answer in the form of the exemplars has ended there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,13 @@ class Vote(hr.Patch):
     """Sample every chain of thought several times, and let the answers vote."""
 
     name: ClassVar[str] = "self-consistency"
-    samples: int = hr.symbolic.field(default=40, ge=1, doc="reasoning paths")
-    temperature: float = hr.symbolic.field(default=0.7, ge=0, doc="divisor of the logits")
-    top_k: int = hr.symbolic.field(default=40, ge=1, doc="keep so many of the most probable tokens")
+    samples: int = hr.field(default=40, ge=1, doc="reasoning paths")
+    temperature: float = hr.field(default=0.7, ge=0, doc="divisor of the logits")
+    top_k: int = hr.field(default=40, ge=1, doc="keep so many of the most probable tokens")
 
     @hr.rule
     def strategy(self, node: ChainOfThought) -> Any:
-        sampling = hr.replace(node.sampling, temperature=self.temperature, top_k=self.top_k)
-        return SelfConsistency(of=node, samples=self.samples, sampling=sampling)
+        return SelfConsistency(of=node, samples=self.samples, temperature=self.temperature, top_k=self.top_k)
 
 
 def reproduce(
@@ -69,10 +70,9 @@ def reproduce(
     """
     plan = plan_of(PLANS, scale)
     chosen = reasoning.checked_seeds(seeds, plan.seeds)
-    greedy = Sampling(max_tokens=plan.max_tokens, stop=("\n\n", "Q:"))
-    thinking = ChainOfThought(exemplars=ARITHMETIC, sampling=greedy)
+    thinking = ChainOfThought(exemplars=ARITHMETIC, sampling=Sampling(max_tokens=plan.max_tokens, stop=STOP))
     arms = {
-        DIRECT: Direct(exemplars=ARITHMETIC, sampling=hr.replace(greedy, max_tokens=16)),
+        DIRECT: Direct(exemplars=ARITHMETIC, sampling=Sampling(max_tokens=16, stop=STOP)),
         CONTROL: thinking,
         TREATMENT: hr.apply(thinking, Vote(samples=plan.samples)),
     }

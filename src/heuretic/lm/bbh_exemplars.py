@@ -8,7 +8,6 @@ from functools import lru_cache
 from importlib.resources import files
 
 _EXEMPLAR = re.compile(r"Q: (.*)\nA: Let's think step by step\.\s(.*?)\s*So the answer is (.*?)\.?\s*", re.DOTALL)
-CUE = "So the answer is"
 
 
 @dataclass(frozen=True, slots=True)
