@@ -22,6 +22,7 @@ from heuretic.lm import Answer, Question, Sample, Sampling, Step
 from heuretic.lm.question_sets import questions
 from heuretic.lm.strategies import ChainOfThought, LeastToMost, SelfConsistency
 from heuretic.lm.strategies.exemplars import ARITHMETIC
+from heuretic.lm.strategies.prompting import asked as asked_text
 from heuretic.symbolic import Symbolic, field
 from scripted import scripted
 
@@ -380,7 +381,7 @@ def test_monkeys_are_judged_by_their_rule(right, others, expected, verdict: str)
 
 def test_opro_finds_the_instruction_that_works_and_is_compared_with_the_best_by_hand(asked) -> None:
     try:
-        right = {q.text: str(q.target) for q in questions("bbh/sports_understanding")}
+        right = {asked_text(q): f"({q.target})" for q in questions("mmlu/miscellaneous")}
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
 

@@ -26,6 +26,7 @@ from heuretic.lm.opro import (
     optimize_prompt,
     published,
 )
+from heuretic.lm.parsing import Choice
 from heuretic.lm.question_sets import question_set
 from heuretic.lm.strategies.instructed import Instructed
 from heuretic.search import HillClimbing, RandomSearch
@@ -68,8 +69,8 @@ class Plan:
 
 
 PLANS: dict[Scale, Plan] = {
-    "smoke": Plan("bbh/sports_understanding", (1, 2), 1, 1, 1, 1, 1, 6, 6),
-    "small": Plan("bbh/sports_understanding", (1, 2), 15, 15, 60, 6, 4, 24, 60),
+    "smoke": Plan("mmlu/miscellaneous", (1, 2), 1, 1, 1, 1, 1, 6, 6),
+    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 30, 30, 100, 6, 4, 24, 60),
     "full": Plan("gsm8k", (1, 2, 3), 60, 60, 200, 50, 8, 512, 200),
 }
 
@@ -152,7 +153,8 @@ def _instructions(
 
 def instructed(instruction: Any, plan: Plan) -> Instructed:
     """Return the strategy that has the instruction behind the question."""
-    return Instructed(instruction, "Q_end", parse=PublishedParsing(), sampling=Sampling(max_tokens=plan.max_tokens))
+    parse = Choice() if plan.questions.startswith("mmlu/") else PublishedParsing()
+    return Instructed(instruction, "Q_end", parse=parse, sampling=Sampling(max_tokens=plan.max_tokens))
 
 
 def problems(
