@@ -70,7 +70,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan("mmlu/miscellaneous", (1, 2), 1, 1, 1, 1, 1, 6, 6),
-    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 30, 30, 100, 6, 4, 24, 60),
+    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 20, 20, 60, 5, 4, 24, 60),
     "full": Plan("gsm8k", (1, 2, 3), 60, 60, 200, 50, 8, 512, 200),
 }
 
@@ -172,7 +172,7 @@ def problems(
         for seed in seeds:
             problem = LinearRegression(repetition=seed) if title == "regression" else TravellingSalesman(10, seed=seed)
             opro = OPRO(
-                problem.meta_prompt, per_step=8, starts=0, steps=None,
+                problem.meta_prompt, per_step=8, starts=0, steps=None, barren=5,
                 sampling=Sampling(temperature=1.0, max_tokens=min(plan.max_tokens, 48)),
             ).using(lm)  # fmt: skip
             for name, algorithm in (
