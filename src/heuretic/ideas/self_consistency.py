@@ -36,7 +36,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(("multiarith",), (1, 2), 2, 3, 16),
-    "small": Plan(("multiarith",), (1, 2, 3, 4, 5), 8, 40, 72),
+    "small": Plan(("multiarith",), (1, 2, 3, 4, 5), 6, 40, 72),
     "full": Plan(("multiarith", "gsm8k"), (1, 2, 3, 4, 5), 100, 40, 256),
 }
 
