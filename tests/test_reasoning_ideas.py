@@ -23,6 +23,7 @@ from heuretic.lm.question_sets import questions
 from heuretic.lm.strategies import ChainOfThought, LeastToMost, SelfConsistency
 from heuretic.lm.strategies.exemplars import ARITHMETIC
 from heuretic.lm.strategies.prompting import asked as asked_text
+from heuretic.lm.weights import find_weights
 from heuretic.symbolic import Symbolic, field
 from scripted import scripted
 
@@ -423,3 +424,23 @@ def test_checks_refuse_bad_arguments(module, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(reasoning, "chosen_model", lambda name=None: scripted([]))
         with pytest.raises(FileNotFoundError, match="HEURETIC_DATA must name a folder with"):
             module.reproduce("smoke")
+
+
+def test_the_local_model_is_asked_by_default_and_a_second_run_is_free(
+    multiarith, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.setenv("HEURETIC_OFFLINE", "1")
+    try:
+        find_weights("smollm2-135m")
+    except (hr.lm.ModelError, ImportError) as missing:
+        pytest.skip(str(missing))
+    model = hr.lm.model("heuretic/smollm2-135m", cache=tmp_path / "replies.db")
+    monkeypatch.setattr(reasoning, "chosen_model", lambda name=None: model)
+    first = large_language_monkeys.reproduce("smoke")
+    kept = len(model.cache or ())
+    assert kept == 2 * 2 * 5
+    again = large_language_monkeys.reproduce("smoke")
+    assert again.arms == first.arms
+    assert len(model.cache or ()) == kept
+    assert len(first.data["heuretic/smollm2-135m"]) == 64
+    assert all(tokens > 16 for tokens in first.arms["5 samples"].measurements["output_tokens_per_question"])
