@@ -12,7 +12,7 @@ KEY = "sk-a-key-that-nobody-may-see"
 
 @dataclass
 class Asked:
-    """One request as it arrived. `body` is the parsed JSON, or the bytes of another content type."""
+    """One request as it arrived, with headers by names in small letters. `body` is the parsed JSON, or the bytes of another content type."""
 
     path: str
     headers: Mapping[str, str]
@@ -39,10 +39,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server: Any = self.server
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        json_body = "json" in self.headers.get("Content-Type", "")
-        asked = Asked(
-            self.path.partition("?")[0], dict(self.headers.items()), json.loads(data) if json_body and data else data
-        )
+        body: Any = data
+        if "json" in self.headers.get("Content-Type", "") and data[:1] == b"{":
+            body = json.loads(data)
+        asked = Asked(self.path.partition("?")[0], {k.lower(): v for k, v in self.headers.items()}, body)
         with server.lock:
             server.asked.append(asked)
             number = len(server.asked) - 1

@@ -32,7 +32,7 @@ from heuretic.lm.opro import (
 from heuretic.lm.opro.problems import Line, Tour
 from heuretic.lm.opro.prompts import Accuracy
 from heuretic.lm.opro.scoring import matches, prediction
-from heuretic.lm.strategies.instructed import Instructed
+from heuretic.lm.strategies import ChainOfThought, Instructed, SelfConsistency
 from heuretic.search import Algorithm, Result
 from heuretic.study import StoreError
 from scripted import scripted
@@ -534,6 +534,25 @@ class TestPrompts:
     def test_questions_need_targets(self) -> None:
         with pytest.raises(ValueError, match="must have targets"):
             split_questions([Question("What?", id="x")])
+
+    def test_the_strategies_of_the_room_can_be_searched(self) -> None:
+        cot = ChainOfThought(cue=hr.text("Let's think step by step."))
+        result = self.find(strategy=cot)
+        assert "carefully" in result.best.instruction
+        assert result.best.program.ending == cot.ending
+        assert self.find(strategy=SelfConsistency(cot, samples=3), steps=2).best.train.value == 1.0
+
+    def test_targets_are_compared_in_the_form_of_the_answers(self) -> None:
+        options = [Question(f"Pick {k}", "right" if k % 2 else "(B)", ("wrong", "right")) for k in range(20)]
+        choose = lambda p, c: "The answer is (B)." if "carefully" in p else "The answer is (A)."
+        result = optimize_prompt(options, scorer=scripted(choose), optimizer=scripted(writing), steps=3)
+        assert result.initial.train.value == 0.0
+        assert result.best.held_out.value == 1.0
+        words = [Question(f"Say {k}", "Blue Sky") for k in range(20)]
+        result = optimize_prompt(
+            words, scorer=scripted(lambda p, c: "The answer is blue sky."), optimizer=scripted(writing), steps=1
+        )
+        assert result.initial.train.value == 1.0
 
     def test_parts_may_be_given(self) -> None:
         parts = Parts(tuple(QUESTIONS[:5]), (), ())

@@ -19,6 +19,7 @@ from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
 from heuretic.cli.files import UsageError, engine_name, load_module, load_object
+from heuretic.cli.models import models_app
 from heuretic.cli.optimize_prompt import optimize_prompt
 from heuretic.cli.study import DEFAULT_STORE, study_app
 from heuretic.cli.worker import worker
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
+app.add_typer(models_app, name="models")
 app.command()(compare)
 app.command()(carbon)
 app.command()(describe)

@@ -45,6 +45,7 @@ def optimize_prompt(
     official: Annotated[bool, typer.Option("--official", help="Score as the published code does, where including the answer is enough.")] = False,
     digits: Annotated[bool, typer.Option("--digits/--no-digits", help="Whether instructions may have digits.")] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    proposal_tokens: Annotated[int, typer.Option(min=1, help="Longest reply of the optimiser, in tokens; 512 in the paper.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Decides what the optimiser draws.")] = 0,
     store: Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where the study is kept.")] = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: optimize-prompt-FILE.")] = None,
@@ -54,7 +55,7 @@ def optimize_prompt(
     """Search for the instruction with which a model answers the questions of DATA best. Run again to go on."""
     from heuretic.lm import ModelError, Price, Sampling, read_questions
     from heuretic.lm import model as model_named
-    from heuretic.lm.opro import OPRO, PromptSearch, PublishedParsing, published, split_questions
+    from heuretic.lm.opro import OPRO, PromptSearch, parse_for, published, split_questions
     from heuretic.lm.strategies.instructed import Instructed
     from heuretic.search import text
 
@@ -66,12 +67,17 @@ def optimize_prompt(
             form, position, questions=parts.train, labels=labels, topic=topic, threshold=threshold, digits=digits
         )
         texts = tuple(initial or ("Let's solve the problem.",))
-        strategy = Instructed(text(*texts), position, labels, PublishedParsing(), Sampling(max_tokens=max_tokens))
+        strategy = Instructed(
+            text(*texts), position, labels, parse_for(parts, official), Sampling(max_tokens=max_tokens)
+        )
+        # What follows the end of an instruction is not read, so it need not be generated.
+        stop = () if prompt.strict else (prompt.end,)
+        proposing = Sampling(temperature=1.0, max_tokens=proposal_tokens, stop=stop)
         scorer = model_named(model)
         search = PromptSearch(
             parts, strategy, scorer=scorer, optimizer=scorer if optimizer in (None, model) else model_named(optimizer),
             budget=limit, steps=steps, position=position, meta_prompt=prompt, official=official,
-            opro=OPRO(prompt, per_step=per_step),
+            opro=OPRO(prompt, per_step=per_step, sampling=proposing),
         )  # fmt: skip
     except (ModelError, ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error

@@ -39,20 +39,26 @@ class ReplyCache:
             )
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise ValueError(f"cache must be a file of replies, got {self.path}: {error}. Name another file") from error
+            raise _damaged(self.path, error) from error
 
     def get(self, request: bytes, samples: Iterable[int]) -> dict[int, Reply]:
-        """Return those of the samples that are kept, by index."""
+        """Return those of the samples that are kept and can be read, by index. Raises: ValueError if the file is damaged."""
         wanted = list(samples)
         if not wanted:
             return {}
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT sample, reply FROM replies WHERE request = ? AND sample BETWEEN ? AND ?",
-                (request, min(wanted), max(wanted)),
-            ).fetchall()
+            try:
+                rows = self._connection.execute(
+                    "SELECT sample, reply FROM replies WHERE request = ? AND sample BETWEEN ? AND ?",
+                    (request, min(wanted), max(wanted)),
+                ).fetchall()
+            except sqlite3.OperationalError:  # locked for too long, or the disk
+                raise
+            except sqlite3.DatabaseError as error:
+                raise _damaged(self.path, error) from error
         chosen = set(wanted)
-        return {sample: _decode(text) for sample, text in rows if sample in chosen}
+        found = {sample: _decode(text) for sample, text in rows if sample in chosen}
+        return {sample: reply for sample, reply in found.items() if reply is not None}
 
     def put(self, request: bytes, replies: Mapping[int, Reply]) -> None:
         """Keep replies by index, all or none; those with outcome "error" are left out."""
@@ -77,6 +83,13 @@ def _encode(reply: Reply) -> str:
     return json.dumps(asdict(replace(reply, cached=False)), ensure_ascii=False, separators=(",", ":"))
 
 
-def _decode(text: str) -> Reply:
-    values = json.loads(text)
-    return Reply(**{**values, "usage": Usage(**values["usage"]), "cached": True})
+def _decode(text: str) -> Reply | None:
+    try:
+        values = json.loads(text)
+        return Reply(**{**values, "usage": Usage(**values["usage"]), "cached": True})
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def _damaged(path: Path | None, error: Exception) -> ValueError:
+    return ValueError(f"cache must be a file of replies, got {path}: {error}. Name another file, or remove it")

@@ -200,12 +200,12 @@ class LanguageModel:
         used, replies = Usage(), []
         try:
             output = await self.inspect.generate(messages, config=self._config(sampling, samples))
-            replies = _replies(output, self.price, len(samples), self._line)
+            replies = _replies(output, self.price, len(samples), self.line)
         except Exception as error:
             if _mistaken(error):
                 raise
             cause = _cause(error)
-            line = self._line(cause)
+            line = self.line(cause)
             if _unusable(cause):
                 # The chain of causes is left out where it would show a key.
                 raise ModelError(f"{self.name} cannot be used: {line}") from _shown(cause, line)
@@ -222,8 +222,9 @@ class LanguageModel:
             self.cache.put(keep, found)
         return found
 
-    def _line(self, error: BaseException | str) -> str:
-        return _line(error, self.inspect.api.api_key or "")
+    def line(self, error: BaseException | str) -> str:
+        """Return what went wrong as one line in which no key is shown."""
+        return _line(_cause(error) if isinstance(error, BaseException) else error, self.inspect.api.api_key or "")
 
     def _config(self, sampling: Sampling, samples: list[int]) -> GenerateConfig:
         # Work that waits in a queue on this machine is not late.
@@ -289,10 +290,11 @@ def model(
         cache = None if folder is None else folder / "replies.db"
     if isinstance(cache, str | Path):
         cache = ReplyCache(cache)
-    return LanguageModel(found, cache=cache, price=price or _known_price(found), budget=budget, defaults=defaults)
+    return LanguageModel(found, cache=cache, price=price or known_price(found), budget=budget, defaults=defaults)
 
 
-def _known_price(found: Model) -> Price | None:
+def known_price(found: Model) -> Price | None:
+    """Return what a model costs: nothing for local weights, else what inspect-ai knows, None if it knows nothing."""
     if getattr(found.api, "free", False):
         return Price(0.0, 0.0)
     info = get_model_info(found)
@@ -315,7 +317,7 @@ def _replies(output: ModelOutput, price: Price | None, n: int, line: Callable[[s
         text, reasoning, open_ended = _parts(choice.message)
         used = Usage(fresh, usage.input_tokens_cache_read or 0, tokens, 1) if k == 0 else Usage(0, 0, tokens, 0)
         outcome, error = _outcome(choice, output, text, reasoning, open_ended)
-        if error is not None and (error == text or outcome == "error"):
+        if outcome in ("overflow", "error") or error == text:
             text = ""  # inspect-ai puts a service's message where the text would be
         logprob = math.fsum(t.logprob for t in choice.logprobs.content) if choice.logprobs else None
         error = None if error is None else line(error)
@@ -332,9 +334,10 @@ def _outcome(
     content = choice.message.content
     declined = not isinstance(content, str) and any(isinstance(p, ContentText) and p.refusal for p in content)
     if choice.stop_reason == "content_filter" or declined:
-        return "refused", output.error or details or (None if generated else text or None)
+        said = None if generated else text or None
+        return "refused", output.error or details or said or "the model or a filter of its service declined"
     if choice.stop_reason == "model_length" and not generated:
-        return "overflow", output.error or text or "the prompt does not fit in the model's context"
+        return "overflow", text or output.error or "the prompt does not fit in the model's context"
     if choice.stop_reason in ("max_tokens", "model_length"):
         return "truncated", None
     if text == _NOTHING and not generated:

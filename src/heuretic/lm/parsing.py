@@ -23,6 +23,7 @@ _NUMBER = re.compile(
 _MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "－": "-"})
 _MARKUP = re.compile(r"\*\*|__|`|\\boxed\{([^{}]*)\}|\\text\{([^{}]*)\}|\\[()\[\]!,;]")
 _FRACTION = re.compile(r"\\d?frac\{(\d+)\}\{(\d+)\}")
+_NARROW = re.compile(r"(?<=\d)[\u2009\u202f](?=\d{3}(?!\d))")
 
 
 def canonical_number(text: str) -> str | None:
@@ -70,14 +71,18 @@ def _plain(value: Decimal) -> str:
 
 def without_markup(text: str) -> str:
     """Return a text without the signs of bold, code and LaTeX around what they mark, with plain minus signs."""
-    text = _FRACTION.sub(r"\1/\2", text.translate(_MINUS))
+    text = _NARROW.sub(",", _FRACTION.sub(r"\1/\2", text.translate(_MINUS)))
     return _MARKUP.sub(lambda m: m[1] or m[2] or "", text)
 
 
 def after_cue(text: str, cue: str) -> str | None:
-    """Return what follows the last cue, letter case, a colon and markup aside; None if the cue is not there."""
+    """Return what follows the last cue, letter case, a colon and markup aside; None if the cue is not there.
+
+    "The final answer is" and "The correct answer is" pass for "The answer is".
+    """
     text = without_markup(text)
-    found = list(re.finditer(r"\s+".join(map(re.escape, cue.split())), text, re.IGNORECASE)) if cue.split() else []
+    words = [rf"(?:(?:final|correct)\s+)?{re.escape(w)}" if w == "answer" else re.escape(w) for w in cue.split()]
+    found = list(re.finditer(r"\s+".join(words), text, re.IGNORECASE)) if words else []
     return text[found[-1].end() :].lstrip(" :\n") if found else None
 
 
@@ -97,7 +102,7 @@ class FinalNumber(Symbolic):
             line = rest.partition("\n")[0]
             line = line.rpartition("=")[2] if re.match(r"[\d\s.,$()+*/x×÷-]+=", line) else line
             found = _NUMBER.search(line)
-        elif self.anywhere:
+        elif self.anywhere and not is_refusal(text):
             numbers = list(_NUMBER.finditer(without_markup(text)))
             found = numbers[-1] if numbers else None
         else:
@@ -115,8 +120,10 @@ class Choice(Symbolic):
     cue: str = field(default=CUE, doc="what the answer comes after")
 
     def __call__(self, text: str, question: Question) -> str | None:
-        rest = after_cue(text, self.cue)
-        rest = without_markup(text).strip() if rest is None else rest.partition("\n")[0]
+        said_so = after_cue(text, self.cue)
+        if said_so is None and is_refusal(text):
+            return None
+        rest = without_markup(text).strip() if said_so is None else said_so.partition("\n")[0]
         options = question.choices
         last = chr(64 + len(options)) if options else "Z"
         bracketed = re.findall(rf"\(([A-{last}])\)", rest, re.IGNORECASE)
@@ -127,8 +134,8 @@ class Choice(Symbolic):
         )
         if alone:
             return alone[1].upper()
-        if bracketed:
-            return bracketed[0].upper()
+        if bracketed:  # of several without a cue, none is said to be the answer
+            return None if said_so is None else bracketed[0].upper()
         said = _words(rest)
         inside = [k for k, option in enumerate(options) if _words(option) and f" {_words(option)} " in f" {said} "]
         # An option within another option ("5" in "5 apples") gives way to the longer one.
@@ -151,7 +158,7 @@ class AfterCue(Symbolic):
 
     def __call__(self, text: str, question: Question) -> str | None:
         rest = after_cue(text, self.cue)
-        if rest is None and self.whole_without_cue and "\n" not in text.strip():
+        if rest is None and self.whole_without_cue and "\n" not in text.strip() and not is_refusal(text):
             rest = without_markup(text)
         return None if rest is None else _bare(rest.partition("\n")[0])
 
@@ -160,7 +167,60 @@ class Whole(Symbolic):
     """The whole text, without spaces and quotes around it and a last full stop, in small letters."""
 
     def __call__(self, text: str, question: Question) -> str | None:
-        return _bare(text)
+        return None if is_refusal(text) else _bare(text)
+
+
+class Actions(Symbolic):
+    """The actions of a SCAN command after the last cue, as "TURN_LEFT JUMP": written out, or as Python's sums and multiples.
+
+    Zhou et al. 2023, arXiv:2205.10625, write ("TURN_LEFT" + "JUMP") * 2 and expand it afterwards. SCAN's own "I_TURN_LEFT" is
+    TURN_LEFT. More than `most` actions are no answer.
+    """
+
+    cue: str = field(default=CUE, doc="what the answer comes after")
+    most: int = field(default=200, ge=1, doc="longest sequence; SCAN's longest has 48")
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        rest = after_cue(text, self.cue)
+        if rest is None and "\n" not in text.strip():
+            rest = without_markup(text)
+        line = (rest or "").partition("\n")[0].strip().removesuffix(".")
+        spaced = re.sub(r"[,\"'“”‘’]", " ", line.upper()).replace("I_", "").replace("TURN ", "TURN_")
+        found = _sequence(re.findall(r"[A-Z_]+|\d+|\S", spaced), self.most)
+        return " ".join(found) if found else None
+
+
+_ACTIONS = frozenset(("WALK", "LOOK", "RUN", "JUMP", "TURN_LEFT", "TURN_RIGHT"))
+
+
+def _sequence(tokens: list[str], most: int) -> list[str] | None:
+    """Return the actions that sums and multiples of actions come to; None if they are no such thing, or too many."""
+    sums: list[list[str]] = [[]]  # one list for each open bracket
+    last: list[int] = [0]  # where the last summand of it begins: what a factor multiplies
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        if token in _ACTIONS:
+            last[-1] = len(sums[-1])
+            sums[-1].append(token)
+        elif token == "(":
+            sums.append([])
+            last.append(0)
+        elif token == ")" and len(sums) > 1:
+            inner = sums.pop()
+            last.pop()
+            last[-1] = len(sums[-1])
+            sums[-1] += inner
+        elif token == "*" and place + 1 < len(tokens) and tokens[place + 1].isdecimal() and sums[-1]:
+            place += 1
+            factor, begin = int(tokens[place]), last[-1]
+            if factor * (len(sums[-1]) - begin) > most:
+                return None
+            sums[-1][begin:] = sums[-1][begin:] * factor
+        elif token != "+":
+            return None
+        place += 1
+    return sums[0] if len(sums) == 1 and 0 < len(sums[0]) <= most else None
 
 
 def _bare(text: str) -> str | None:
@@ -181,8 +241,9 @@ def canonical(target: str, parse: Parse, question: Question) -> str:
 
 
 _REFUSAL = re.compile(
-    r"\s*(?:i['’]?m (?:very |really |so )?sorry|i am sorry|sorry|i apologi[sz]e|unfortunately,? i)?[,.!]?\s*(?:but )?(?:as an? (?:ai|language)"
-    r"[^.,]*,\s*)?i (?:can(?:no|['’])?t|am (?:not able|unable)|['’]m (?:not able|unable)|won['’]?t|will not) (?:to )?"
+    r"\s*(?:(?:i['’]?m (?:very |really |so )?sorry|i am (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately)[,.!]?\s*)?"
+    r"(?:but\s+)?(?:as an? (?:ai|artificial|large|language)[^.,]*,\s*)?"
+    r"i(?: can(?:no|['’])?t| am (?:not able|unable)|['’]m (?:not able|unable)| won['’]?t| will not) (?:to )?"
     r"(?:help|assist|answer|provide|comply|fulfil|do that|discuss|engage|continue|create|generate)",
     re.IGNORECASE,
 )

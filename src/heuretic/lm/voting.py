@@ -37,7 +37,12 @@ class Likelihood(Symbolic):
             raise ValueError(
                 "samples must have log-probabilities for this vote. Try Sampling(logprobs=True), or Plurality()"
             )
-        return [math.exp(s.logprob_per_token or 0.0) for s in samples]
+        # Relative to the likeliest, which changes no share, so that texts too unlikely for a float still weigh something.
+        likeliest = max(
+            (s.logprob_per_token for s in samples if s.answer is not None and s.logprob_per_token is not None),
+            default=0.0,
+        )
+        return [math.exp((s.logprob_per_token or 0.0) - likeliest) if s.answer is not None else 0.0 for s in samples]
 
 
 def tally(samples: Sequence[Sample], vote: Vote) -> dict[str, float]:

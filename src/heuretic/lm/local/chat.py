@@ -29,7 +29,9 @@ def written_out(messages: Sequence[ChatMessage], template: str | None, names: di
         if not isinstance(message.content, str):
             other = sorted({part.type for part in message.content} - {"text", "reasoning"})
             if other:
-                raise ValueError(f"messages must be text for this model, got {', '.join(other)}. Try a multimodal model")
+                raise ValueError(
+                    f"messages must be text for this model, got {', '.join(other)}. Try a multimodal model"
+                )
     if template is None:
         return "\n\n".join(message.text for message in messages)
     said: list[dict[str, Any]] = [{"role": message.role, "content": message.text} for message in messages]

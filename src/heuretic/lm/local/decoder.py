@@ -15,6 +15,8 @@ from transformers import AttentionInterface
 
 _MASKED = -1e30
 """Added to scores that do not count. Finite, so that a part with nothing to attend to gets weight 0 and not NaN."""
+_GRAIN = 64
+"""Slots grow by so many tokens at once."""
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
@@ -84,7 +86,7 @@ class Decoder:
         step = _Step(rows)
         need = max((row.offset + len(row.tokens) for row in rows if isinstance(row.target, int)), default=0)
         if need > self._room:
-            self._grow(need)
+            self._grow(need, step.continued)
         self._step = step
         ids = torch.tensor([[t for row in rows for t in row.tokens]])
         positions = torch.tensor([[row.position + k for row in rows for k in range(len(row.tokens))]])
@@ -96,7 +98,10 @@ class Decoder:
                 wanted.append(at + len(row.tokens) - 1)
             at += len(row.tokens)
         out = self.model(
-            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=torch.tensor(wanted, dtype=torch.long)
+            input_ids=ids,
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=torch.tensor(wanted, dtype=torch.long),
         )
         for row in rows:
             if isinstance(row.target, Segment):
@@ -117,21 +122,28 @@ class Decoder:
                 if layer not in kept:
                     kept[layer] = new.new_empty(self.slots, new.shape[1], self._room, new.shape[3])
         if length > self._room:
-            self._grow(length)
+            self._grow(length, slot)
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
             self._keys[layer][slot, :, :length] = key[0]
             self._values[layer][slot, :, :length] = value[0]
 
-    def _grow(self, need: int) -> None:
-        room = max(64, self._room)
-        while room < need:
-            room *= 2
+    def _grow(self, need: int, live: int) -> None:
+        """Make slots long enough for `need` tokens, keeping what the first `live` hold."""
+        room = -(-need // _GRAIN) * _GRAIN
         for kept in (self._keys, self._values):
             for layer, old in kept.items():
                 new = old.new_empty(old.shape[0], old.shape[1], room, old.shape[3])
-                new[:, :, : self._room] = old
+                new[:live, :, : self._room] = old[:live]
                 kept[layer] = new
         self._room = room
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that the keys and values of one token take."""
+        config = self.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2 * config.num_hidden_layers * heads * size * self.dtype.itemsize
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Return the attention of all new tokens [1, tokens, heads, size] from their queries [1, heads, tokens, size]."""
@@ -148,20 +160,17 @@ class Decoder:
         if count:  # one new token in each of the slots 0 .. count - 1
             keys[step.slots, :, step.offsets] = key[0, :, :count].transpose(0, 1)
             values[step.slots, :, step.offsets] = value[0, :, :count].transpose(0, 1)
-            asked = query[0, :, :count].view(kv_heads, group, count, size).permute(2, 0, 1, 3)  # [rows, kv, group, size]
+            asked = (
+                query[0, :, :count].view(kv_heads, group, count, size).permute(2, 0, 1, 3)
+            )  # [rows, kv, group, size]
             longest = step.longest
-            parts = [
-                _flash(
-                    asked, keys[:count, :, :longest], values[:count, :, :longest], 0.0, False,
-                    attn_mask=step.tail_mask(window, query.dtype), scale=scale,
-                )
-            ]  # fmt: skip
-            tail, weight = parts[0]
+            tail, weight = _flash(
+                asked, keys[:count, :, :longest], values[:count, :, :longest], 0.0, False,
+                attn_mask=step.tail_mask(window, query.dtype), scale=scale,
+            )  # fmt: skip
             if step.shared:
-                tail = _merge(
-                    tail.float(), weight.float(), step.shared, layer, asked, window, scale, query.dtype, step
-                )
-            out[:count] = tail.permute(0, 1, 2, 3).reshape(count, query.shape[1], -1)
+                tail = _merge(tail.float(), weight.float(), step, layer, asked, window, scale)
+            out[:count] = tail.reshape(count, query.shape[1], -1)
         for row, at in step.read:
             length = len(row.tokens)
             k, v = key[:, :, at : at + length], value[:, :, at : at + length]
@@ -226,9 +235,7 @@ class _Step:
         assert found is not None
         return found
 
-    def shared_mask(
-        self, number: int, window: int | None, group: int, dtype: torch.dtype
-    ) -> Tensor | None:
+    def shared_mask(self, number: int, window: int | None, group: int, dtype: torch.dtype) -> Tensor | None:
         """Return what is added to scores [users * group, tokens] of a shared segment; None if all its tokens count."""
         if (number, window) not in self._masks:
             segment, users, lengths = self.shared[number]
@@ -246,18 +253,17 @@ class _Step:
 
 
 def _merge(
-    tail: Tensor, weight: Tensor, shared: list[Any], layer: int, asked: Tensor, window: int | None, scale: float,
-    dtype: torch.dtype, step: _Step,
-) -> Tensor:  # fmt: skip
+    tail: Tensor, weight: Tensor, step: _Step, layer: int, asked: Tensor, window: int | None, scale: float
+) -> Tensor:
     """Return attention over tails and shared segments from that over tails [rows, kv, group, size] and its log weights."""
     total = weight  # [rows, kv, group]: log of the sum of exponentials so far
-    for number, (segment, users, lengths) in enumerate(shared):
+    for number, (segment, users, lengths) in enumerate(step.shared):
         count, heads, group, size = len(users), asked.shape[1], asked.shape[2], asked.shape[3]
         longest = int(lengths.max())
         q = asked[users].permute(1, 0, 2, 3).reshape(1, heads, count * group, size)
         part, logs = _flash(
             q, segment.keys[layer][:, :, :longest], segment.values[layer][:, :, :longest], 0.0, False,
-            attn_mask=step.shared_mask(number, window, group, dtype), scale=scale,
+            attn_mask=step.shared_mask(number, window, group, asked.dtype), scale=scale,
         )  # fmt: skip
         part = part.view(heads, count, group, -1).permute(1, 0, 2, 3).float()
         logs = logs.reshape(heads, count, group).permute(1, 0, 2).float()
@@ -265,11 +271,16 @@ def _merge(
         new = torch.logaddexp(old, logs)
         tail[users] = tail[users] * (old - new).exp()[..., None] + part * (logs - new).exp()[..., None]
         total[users] = new
-    return tail.to(dtype)
+    return tail.to(asked.dtype)
 
 
 def _read(
-    query: Tensor, stretches: list[tuple[Tensor, Tensor, int]], group: int, position: int, window: int | None, scale: float
+    query: Tensor,
+    stretches: list[tuple[Tensor, Tensor, int]],
+    group: int,
+    position: int,
+    window: int | None,
+    scale: float,
 ) -> Tensor:
     """Return the causal attention [tokens, heads, size] of a run of tokens of one sequence over all its stretches."""
     length = query.shape[2]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from heuretic.lm.local.decoder import Decoder, Row, Segment
-from heuretic.lm.local.draws import Draw, pick, stream
+from heuretic.lm.local.draws import Draw, pick
 
 _SHARED = 32
 """Fewest tokens that two prompts must have in common for their keys and values to be kept once."""
@@ -112,16 +112,26 @@ class Engine:
 
     Args:
         decoder: The model. tokenizer: For texts that stop a sample. context: Most tokens of a sequence.
-        threads: For computing. chunk: Most prompt tokens in a step, so that long prompts do not hold up the others.
+        threads: For computing. room: Most tokens in all slots together; a sequence counts with the longest it may become.
+        chunk: Most prompt tokens in a step, so that long prompts do not hold up the others.
         kept: Most tokens of shared beginnings that are kept for later requests.
     """
 
     def __init__(
-        self, decoder: Decoder, tokenizer: Tokenizer, context: int, threads: int, chunk: int = 512, kept: int = 4096
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        context: int,
+        threads: int,
+        *,
+        room: int,
+        chunk: int = 512,
+        kept: int = 4096,
     ) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.context = context
+        self.room = room
         self.chunk = chunk
         self.kept = kept
         self.steps = 0
@@ -196,7 +206,8 @@ class Engine:
         while self._waiting and self._budget() > 0 and len(self._live) + len(self._ready) < self.decoder.slots:
             self._begin(self._waiting.popleft())
         rows = [
-            Row([live.choice.tokens[-1]], live.position, live.before, k, live.offset) for k, live in enumerate(self._live)
+            Row([live.choice.tokens[-1]], live.position, live.before, k, live.offset)
+            for k, live in enumerate(self._live)
         ]
         parts: list[tuple[_Reading, Row]] = []
         budget = self.chunk
@@ -236,10 +247,15 @@ class Engine:
         for request in [r for r in self._waiting if r.cancelled]:
             self._waiting.remove(request)
         for reading in [r for r in self._reading if r.request.cancelled]:
+            if any(segment.users > 1 for segment in reading.own):
+                continue  # others wait for what is being read
             self._reading.remove(reading)
             self._release(reading.before)
             for segment in reading.own:
-                segment.users -= 1
+                segment.users = 0
+                if segment in self._segments:
+                    self._segments.remove(segment)
+                    self._release(segment.before)
         for entry in [r for r in self._ready if r[0].cancelled]:
             self._ready.remove(entry)
             self._release(entry[2])
@@ -253,7 +269,12 @@ class Engine:
         before = self._known(request.prompt, most)
         known = sum(n for _, n in before)
         head = max((min(_common(prompt, other), most) for other in self._recent), default=0)
-        head = max([head, *(min(_common(prompt, np.array(r.prompt, np.int32)), most) for r in itertools.islice(self._waiting, 8))])
+        head = max(
+            [
+                head,
+                *(min(_common(prompt, np.array(r.prompt, np.int32)), most) for r in itertools.islice(self._waiting, 8)),
+            ]
+        )
         self._recent.append(prompt)
         request.spared, request.processed = known, len(prompt) - known
         own, start, chain = [], known, before
@@ -261,12 +282,12 @@ class Engine:
         for end in cuts:
             segment = Segment(request.prompt[start:end], chain, start, users=1, used=next(self._clock))
             own.append(segment)
-            for parent, _ in chain:
-                parent.users += 1
             chain = (*chain, (segment, end - start))
             start = end
         if len(own) > 1:
             self._segments.append(own[0])
+            for parent, _ in before:
+                parent.users += 1
         for parent, _ in before:
             parent.users += 1
         self._reading.append(_Reading(request, before, own))
@@ -276,11 +297,9 @@ class Engine:
         best: tuple[tuple[Segment, int], ...] = ()
         length = 0
         for segment in self._segments:
-            if segment.start > most or segment.filled < len(segment.tokens) and not self._coming(segment):
+            if segment.start > most or (segment.filled < len(segment.tokens) and not self._coming(segment)):
                 continue
-            if segment.start and not all(
-                prompt[s.start : s.start + n] == s.tokens[:n] for s, n in segment.before
-            ):
+            if segment.start and not all(prompt[s.start : s.start + n] == s.tokens[:n] for s, n in segment.before):
                 continue
             room = prompt[segment.start : min(most, segment.start + len(segment.tokens))]
             common = _common(np.array(room, np.int32), np.array(segment.tokens[: len(room)], np.int32))
@@ -307,7 +326,9 @@ class Engine:
             last = k == len(reading.own) - 1
             ends = last and at + len(tokens) == len(segment.tokens)
             rows.append(
-                Row(tokens, segment.start + at, segment.before, segment, at, wanted=ends, all_wanted=last and scored > 0)
+                Row(
+                    tokens, segment.start + at, segment.before, segment, at, wanted=ends, all_wanted=last and scored > 0
+                )
             )
             done += len(tokens)
             budget -= len(tokens)
@@ -317,7 +338,9 @@ class Engine:
         request = reading.request
         last = reading.own[-1]
         chain = (*last.before, (last, len(last.tokens)))
-        if request.scored:
+        if request.cancelled:
+            pass
+        elif request.scored:
             logits = torch.cat(reading.logits)[-request.scored - 1 : -1]
             wanted = torch.tensor(request.prompt[-request.scored :])
             logprobs = logits.log_softmax(-1)
@@ -339,9 +362,9 @@ class Engine:
 
     def _seat(self) -> None:
         """Give free slots to choices whose prompt has been read, and pick their first token."""
-        while self._ready and len(self._live) < self.decoder.slots:
+        while self._ready and self._fits(self._ready[0]):
             seated = []
-            while self._ready and len(self._live) < self.decoder.slots:
+            while self._ready and self._fits(self._ready[0]):
                 request, choice, before, copied, logits = self._ready.popleft()
                 live = _Live(request, choice, before, 0, len(request.prompt))
                 if copied is not None:
@@ -352,6 +375,17 @@ class Engine:
                 seated.append((request, choice, logits))
             self._advance([(r, c) for r, c, _ in seated], torch.stack([x for _, _, x in seated]))
             self._leave()
+
+    def _fits(self, entry: tuple[Request, Choice, Any, Segment | None, Tensor]) -> bool:
+        """Whether one more choice has a slot and, should all grow as long as they may, room in it."""
+        if not self._live:
+            return True
+        request, _, _, copied, _ = entry
+        longest = (len(copied.tokens) if copied else 0) + request.max_tokens
+        for live in self._live:
+            longest = max(longest, live.offset + live.request.max_tokens - len(live.choice.tokens))
+        count = len(self._live) + 1
+        return count <= self.decoder.slots and count * min(longest, self.context) <= self.room
 
     def _advance(self, whom: list[tuple[Request, Choice]], logits: Tensor) -> None:
         """Pick the next token of choices, and see which have come to an end."""
@@ -378,7 +412,9 @@ class Engine:
             if choice.ended in ("max_tokens", "model_length"):
                 choice.text = self.tokenizer.decode(choice.tokens)
 
-    def _note_chances(self, whom: list[tuple[Request, Choice]], asked: list[int], logits: Tensor, picked: Tensor) -> None:
+    def _note_chances(
+        self, whom: list[tuple[Request, Choice]], asked: list[int], logits: Tensor, picked: Tensor
+    ) -> None:
         at = torch.tensor(asked)
         logprobs = logits[at].log_softmax(-1)
         own = logprobs.gather(1, picked[at][:, None])[:, 0].tolist()

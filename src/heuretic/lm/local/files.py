@@ -1,18 +1,37 @@
-"""Weights read from a GGUF file or a Hugging Face folder. Broken files are refused before anything computes with them."""
+"""Weights read from a GGUF file or a Hugging Face folder. Broken files are refused before anything computes with them.
+
+A GGUF file is unpacked tensor by tensor, by the published layout of its blocks (package gguf), so that the memory needed is
+that of the model and one tensor. Names, configuration and tokenizer are translated by transformers, which must know the
+architecture. Code that comes with weights is never run, and weights in pickles are not read.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import math
+import mmap
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 
-@dataclass
+from heuretic.lm.model import ModelError
+from heuretic.lm.weights import find_weights
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""Formats of values in a GGUF file by the numbers of their types; 8 is a text and 9 an array."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model and what belongs to it."""
+    """A model and what belongs to it.
+
+    Attributes:
+        template: The chat template in Jinja, if there is one. context: Most tokens of a sequence.
+        ends: Tokens that end a reply. digest: Of the weights and the way they are computed.
+    """
 
     model: Any
     tokenizer: TextTokenizer
@@ -23,17 +42,18 @@ class Loaded:
 
 
 class TextTokenizer:
-    """A tokenizer of transformers; special tokens in a prompt's text are recognised, and left out of what is decoded."""
+    """A tokenizer of transformers. Special tokens in a prompt's text are recognised; they are left out of what is decoded.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args: begin: Put before every prompt that does not begin with it.
+    """
+
+    def __init__(self, tokenizer: Any, begin: int | None) -> None:
         self._tokenizer = tokenizer
+        self._begin = begin
         self.names = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-        self._begin = None
-        if tokenizer.bos_token_id is not None and getattr(tokenizer, "add_bos_token", False):
-            self._begin = tokenizer.bos_token_id
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt, with the beginning token that the model wants."""
+        """Return the tokens of a prompt; the one at the beginning is there also for an empty text, if the model has one."""
         tokens = self._tokenizer.encode(text, add_special_tokens=False)
         if self._begin is not None and tokens[:1] != [self._begin]:
             tokens = [self._begin, *tokens]
@@ -45,32 +65,214 @@ class TextTokenizer:
 
 
 def load(name: str, dtype: str) -> Loaded:
-    """Return the weights of that name, ready to compute."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Return the weights of that name, ready to compute. Raises: ModelError if they are not there, broken or unknown."""
+    from transformers.utils import logging
 
-    path = Path(name)
-    if not path.exists():
-        path = Path(os.environ.get("HEURETIC_MODELS", "")) / f"{name}.gguf"
-    where = {"pretrained_model_name_or_path": str(path)}
-    if path.is_file():
-        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    tokenizer: Any = AutoTokenizer.from_pretrained(**where, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, local_files_only=True, trust_remote_code=False, dtype=getattr(torch, dtype), attn_implementation="heuretic"
-    )
+    weights = find_weights(name)
+    if dtype not in ("bfloat16", "float32"):
+        raise ModelError(f"dtype must be bfloat16 or float32, got {dtype!r}")
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        if weights.format == "gguf":
+            model, tokenizer, begin = _from_gguf(weights.path, getattr(torch, dtype))
+        else:
+            model, tokenizer, begin = _from_folder(weights.path, getattr(torch, dtype))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{weights.path} cannot be read as weights: {' '.join(str(error).split())[:400]}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     config = model.config.get_text_config()
-    ends = {tokenizer.eos_token_id}
+    ends: set[int | None] = {tokenizer.eos_token_id}
     for source in (config, model.generation_config):
         end = getattr(source, "eos_token_id", None)
         ends |= set(end) if isinstance(end, list) else {end}
-    with path.open("rb") if path.is_file() else open(path / "config.json", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    context = getattr(config, "max_position_embeddings", None) or 2048
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
     return Loaded(
         model,
-        TextTokenizer(tokenizer),
-        tokenizer.chat_template,
-        getattr(config, "max_position_embeddings", 2048),
-        frozenset(int(e) for e in ends if e is not None),
-        digest + dtype,
+        TextTokenizer(tokenizer, begin),
+        template,
+        context,
+        frozenset(e for e in ends if e is not None),
+        f"{weights.sha256} torch {dtype} 1",
     )
+
+
+def _from_folder(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(path), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=dtype,
+        attn_implementation="heuretic",
+    )  # fmt: skip
+    begun = tokenizer.encode("a")
+    begin = tokenizer.bos_token_id
+    return model, tokenizer, begin if begin is not None and begun[:1] == [begin] else None
+
+
+def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
+    from accelerate import init_empty_weights
+    from gguf import GGMLQuantizationType, dequantize
+    from gguf.constants import GGML_QUANT_SIZES
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+        load_gguf_checkpoint,
+    )
+
+    tensors = read_header(path)
+    architecture, vocabulary, about = get_gguf_tokenizer(str(path))
+    backend, more = convert_gguf_tokenizer(architecture, vocabulary)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **{**about, **more})
+    settings = load_gguf_checkpoint(str(path))["config"]
+    if not 0 < settings.get("num_hidden_layers", 1) <= len(tensors):
+        raise ModelError(
+            f"{path} must have tensors for {settings['num_hidden_layers']} layers, got {len(tensors)} in all"
+        )
+    config = AutoConfig.for_model(**settings)
+    with init_empty_weights(include_buffers=False):
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="heuretic")
+    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=settings)
+    names = get_gguf_hf_weights_map(model, processor)
+    data = np.memmap(path, mode="r")
+    wanted = dict(model.named_parameters())
+    for tensor in tensors:
+        kind = GGMLQuantizationType(tensor.kind)
+        block, size = GGML_QUANT_SIZES[kind]
+        raw = data[tensor.start : tensor.start + tensor.size].reshape(
+            *tensor.shape[:-1], tensor.shape[-1] // block * size
+        )
+        values = processor.process(
+            weights=dequantize(raw, kind), name=tensor.name, tensor_key_mapping=names, parsed_parameters={"tensors": {}}
+        )
+        name = names.get(values.name)
+        if name is None or name not in wanted:
+            continue
+        new = torch.from_numpy(np.array(values.weights)).to(dtype)
+        if new.shape != wanted[name].shape:
+            raise ModelError(f"{path}: {tensor.name} must have shape {list(wanted[name].shape)}, got {list(new.shape)}")
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, torch.nn.Parameter(new, requires_grad=False))
+    model.tie_weights()
+    missing = [name for name, value in model.named_parameters() if value.is_meta]
+    if missing:
+        raise ModelError(
+            f"{path} must have all tensors of a {architecture} model, got none for {', '.join(missing[:4])}"
+        )
+    begin = tokenizer.bos_token_id if about.get("add_bos_token") else None
+    return model, tokenizer, begin
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in a file: `size` bytes from `start`, of a type of ggml; shape as in torch, slowest axis first."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+    size: int
+
+
+def read_header(path: Path) -> list[StoredTensor]:
+    """Return the tensors of a GGUF file (version 2 or 3), after checking that all that is declared lies within it.
+
+    Raises: ModelError for anything else.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Header(data).tensors()
+    except (struct.error, ValueError, IndexError, RecursionError, OverflowError) as error:
+        raise ModelError(f"{path} must be a whole file of GGUF, got a damaged one: {error}") from error
+
+
+class _Header:
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.at = 0
+
+    def one(self, form: str) -> Any:
+        (value,) = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += struct.calcsize("<" + form)
+        return value
+
+    def skip(self, length: int, what: str) -> None:
+        if length > len(self.data) - self.at:
+            raise ValueError(f"{what} at byte {self.at} has {length} bytes, and {len(self.data) - self.at} are left")
+        self.at += length
+
+    def text(self) -> str:
+        length = self.one("Q")
+        start = self.at
+        self.skip(length, "a text")
+        return self.data[start : self.at].decode("utf-8", "replace")
+
+    def value(self, kind: int, depth: int = 0) -> Any:
+        """Return a number or text; arrays are walked over, and None returned."""
+        if kind in _SCALARS:
+            return self.one(_SCALARS[kind])
+        if kind == 8:
+            return self.text()
+        if kind != 9 or depth > 4:
+            raise ValueError(f"a value at byte {self.at} has type {kind}, which there is not")
+        inner, count = self.one("I"), self.one("Q")
+        if inner in _SCALARS:
+            self.skip(count * struct.calcsize("<" + _SCALARS[inner]), "an array")
+        else:
+            if count > (len(self.data) - self.at) // 8:
+                raise ValueError(f"an array at byte {self.at} has {count} values, more than fit")
+            for _ in range(count):
+                self.value(inner, depth + 1)
+        return None
+
+    def tensors(self) -> list[StoredTensor]:
+        from gguf.constants import GGML_QUANT_SIZES
+
+        if self.data[:4] != b"GGUF":
+            raise ValueError(f"it begins with {self.data[:4]!r}")
+        self.at = 4
+        version, count, values = self.one("I"), self.one("Q"), self.one("Q")
+        if version not in (2, 3):
+            raise ValueError(f"its version must be 2 or 3, got {version}")
+        for what, number in (("tensors", count), ("values", values)):
+            if number > len(self.data) // 12:
+                raise ValueError(f"it declares {number} {what}, more than fit")
+        about = {}
+        for _ in range(values):
+            key = self.text()
+            about[key] = self.value(self.one("I"))
+        if not isinstance(about.get("general.architecture"), str):
+            raise ValueError("it does not say its architecture")
+        alignment = about.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"its alignment is {alignment}")
+        found = []
+        for _ in range(count):
+            name, axes = self.text(), self.one("I")
+            if not 1 <= axes <= 4:
+                raise ValueError(f"{name} has {axes} axes")
+            shape = tuple(self.one("Q") for _ in range(axes))[::-1]
+            kind, start = self.one("I"), self.one("Q")
+            if kind not in GGML_QUANT_SIZES:
+                raise ValueError(f"{name} has type {kind}, which there is not")
+            block, size = GGML_QUANT_SIZES[kind]  # pyright: ignore[reportArgumentType]
+            if 0 in shape or shape[-1] % block:
+                raise ValueError(f"{name} has shape {list(shape)}, in blocks of {block}")
+            found.append((name, shape, kind, start, math.prod(shape) // block * size))
+        begin = -(-self.at // alignment) * alignment
+        for name, _, _, start, size in found:
+            if start % alignment or begin + start + size > len(self.data):
+                raise ValueError(
+                    f"{name} has bytes {begin + start} to {begin + start + size}, and the file has {len(self.data)}"
+                )
+        return [StoredTensor(name, shape, kind, begin + start, size) for name, shape, kind, start, size in found]

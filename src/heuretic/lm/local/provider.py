@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from typing import Literal
 
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -40,7 +41,9 @@ class LocalModel(ModelAPI):
         threads: For computing; default: the processors this process may use.
         slots: Most sequences computed at once; the others wait.
         overflow: What to do with a prompt longer than the context: "error", or "drop-oldest" or "cut-middle" of its tokens.
-        dtype: "bfloat16" or "float32".
+        dtype: "bfloat16", or "float32" for the logits of transformers almost to the last bit, slower and twice as large.
+        memory: Bytes for the keys and values of the sequences computed at once; fewer are, if it is short.
+    Raises: ModelError if there are no such weights, or they are broken; ValueError for other arguments that cannot be.
     """
 
     several_choices = True
@@ -55,10 +58,17 @@ class LocalModel(ModelAPI):
         *,
         threads: int | None = None,
         slots: int = 64,
-        overflow: str = "error",
+        overflow: Literal["error", "drop-oldest", "cut-middle"] = "error",
         dtype: str = "bfloat16",
+        memory: int = 512 * 2**20,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
+        if overflow not in ("error", "drop-oldest", "cut-middle"):
+            raise ValueError(f"overflow must be error, drop-oldest or cut-middle, got {overflow!r}")
+        for name, number in (("threads", 1 if threads is None else threads), ("slots", slots), ("memory", memory)):
+            if number < 1:
+                raise ValueError(f"{name} must be >= 1, got {number}")
+        from heuretic.lm.local.decoder import Decoder  # torch and transformers take seconds to import
         from heuretic.lm.local.files import load
 
         loaded = load(model_name, dtype)
@@ -68,10 +78,10 @@ class LocalModel(ModelAPI):
         self.template = loaded.template
         self.context = loaded.context
         self.ends = loaded.ends
-        from heuretic.lm.local.decoder import Decoder
-
-        count = threads or len(os.sched_getaffinity(0))
-        self.engine = Engine(Decoder(loaded.model, slots), loaded.tokenizer, self.context, count)
+        decoder = Decoder(loaded.model, slots)
+        self.engine = Engine(
+            decoder, loaded.tokenizer, self.context, threads or _processors(), room=memory // decoder.token_bytes
+        )
 
     def max_connections(self) -> int:
         """Requests wait in the engine, not before it."""
@@ -98,9 +108,9 @@ class LocalModel(ModelAPI):
     ) -> ModelOutput:
         """Return all choices of one reply."""
         started = time.monotonic()
-        prompt = self.tokenizer.encode(self.prompt(input))
         count = config.num_choices or 1
         most = config.max_tokens or 2048
+        prompt = self._prompt_tokens(input, most)
         if len(prompt) >= self.context:
             return self._overflow(len(prompt))
         seed = config.seed if config.seed is not None else int.from_bytes(os.urandom(4), "big")
@@ -124,6 +134,22 @@ class LocalModel(ModelAPI):
             time=time.monotonic() - started,
             metadata={"output_tokens": counts},
         )
+
+    def _prompt_tokens(self, messages: list[ChatMessage], most: int) -> list[int]:
+        """Return a prompt's tokens, made to leave room for `most` more (or half the context) if it is too long and may be."""
+        tokens = self.tokenizer.encode(self.prompt(messages))
+        if len(tokens) < self.context or self.overflow == "error":
+            return tokens
+        room = self.context - min(most, self.context // 2)
+        if self.overflow == "drop-oldest":
+            while len(tokens) > room:
+                oldest = next((k for k, m in enumerate(messages[:-1]) if m.role != "system"), None)
+                if oldest is None:
+                    break
+                messages = messages[:oldest] + messages[oldest + 1 :]
+                tokens = self.tokenizer.encode(self.prompt(messages))
+            return tokens
+        return tokens if len(tokens) <= room else tokens[: room // 2] + tokens[len(tokens) - (room - room // 2) :]
 
     async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
         """Return the log-probability in nats of each continuation of a prompt (text as it is, without a chat template)."""
@@ -173,7 +199,7 @@ class LocalModel(ModelAPI):
             model=self.model_name,
             choices=[ChatCompletionChoice(message=ChatMessageAssistant(content=""), stop_reason="model_length")],
             usage=ModelUsage(),
-            error=f"prompt must have fewer than {self.context} tokens, got {count}. Try overflow='drop-oldest' or a shorter prompt",
+            error=f"the prompt must have fewer than {self.context} tokens, got {count}. Shorten it, or try overflow='cut-middle'",
             metadata={"output_tokens": [0]},
         )
 
@@ -193,3 +219,10 @@ class LocalModel(ModelAPI):
             stop_reason=choice.ended,  # pyright: ignore[reportArgumentType]
             logprobs=Logprobs(content=content) if content is not None else None,
         )
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1

@@ -19,6 +19,7 @@ from heuretic.lm.opro.prompts import (
     PromptSearch,
     SearchStopped,
     optimize_prompt,
+    parse_for,
     split_questions,
 )
 from heuretic.lm.opro.scoring import OfficialScoring, PublishedParsing
@@ -26,5 +27,5 @@ from heuretic.lm.opro.scoring import OfficialScoring, PublishedParsing
 __all__ = [
     "OPRO", "Accuracy", "CanonicalMatch", "InstructionMetaPrompt", "Line", "LinearRegression", "Measured", "MetaPrompt", "NumbersMetaPrompt",
     "OPROUsing", "OfficialScoring", "Parts", "Plan", "PromptResult", "PromptSearch", "PublishedParsing", "SearchStopped", "Tour",
-    "TourMetaPrompt", "TravellingSalesman", "drive", "optimize_prompt", "published", "split_questions",
+    "TourMetaPrompt", "TravellingSalesman", "drive", "optimize_prompt", "parse_for", "published", "split_questions",
 ]  # fmt: skip

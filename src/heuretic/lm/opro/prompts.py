@@ -18,10 +18,12 @@ from heuretic.lm.model import LanguageModel
 from heuretic.lm.opro.algorithm import OPRO, OPRORun, OPROUsing
 from heuretic.lm.opro.meta_prompts import InstructionMetaPrompt, published
 from heuretic.lm.opro.scoring import OfficialScoring, PublishedParsing
+from heuretic.lm.parsing import AfterCue, Choice, FinalNumber, Parse, canonical, canonical_number
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Reply, Usage
 from heuretic.lm.sampling import Sampling
 from heuretic.lm.strategies.instructed import Instructed, Position
+from heuretic.lm.strategies.prompting import winner
 from heuretic.lm.verifier import Verifier
 from heuretic.lm.waiting import wait
 from heuretic.search.algorithm import Result
@@ -175,7 +177,7 @@ class PromptSearch:
         self.parts = questions if isinstance(questions, Parts) else split_questions(questions, train, validation)
         labels = position in ("before_Q", "A_begin")
         if strategy is None:
-            strategy = Instructed(text(*initial), position, labels, parse=PublishedParsing())
+            strategy = Instructed(text(*initial), position, labels, parse_for(self.parts, official))
         choices = open_choices(strategy)
         if len(choices) != 1 or not isinstance(choices[0][1], Text):
             raise ValueError(
@@ -198,7 +200,7 @@ class PromptSearch:
         settings = opro or OPRO(prompt)
         settings = replace(settings, {"meta_prompt": prompt, "steps": steps})
         self.algorithm: OPROUsing = settings.using(self.optimizer)
-        self.verify = verify or (OfficialScoring() if official else CanonicalMatch())
+        self.verify = verify or (OfficialScoring() if official else CanonicalMatch(getattr(strategy, "parse", None)))
         self.validate_every, self.count, self.seed, self.concurrency = validate_every, finalists, seed, concurrency
         self.space = Space(self.program)
         self._reserved = Usage()
@@ -388,15 +390,37 @@ class PromptSearch:
 
 
 class CanonicalMatch:
-    """Right if the canonical answer is the target, without regard to capitals, or is the same number."""
+    """Right if the canonical answer is the target in its canonical form, or is the same number.
+
+    Args: parse: What gave the answers their form; targets are given the same.
+    """
+
+    def __init__(self, parse: Parse | None = None) -> None:
+        self.parse = parse
 
     async def __call__(self, question: Question, samples: Sequence[Sample]) -> list[float | None]:
         """Return 1 or 0 for each sample; None if the question has no target."""
         if question.target is None:
             return [None] * len(samples)
         targets = (question.target,) if isinstance(question.target, str) else question.target
-        wanted = {_canonical(t) for t in targets}
-        return [float(s.answer is not None and _canonical(s.answer) in wanted) for s in samples]
+        wanted = {self._form(target, question) for target in targets}
+        return [float(s.answer is not None and _plain(s.answer) in wanted) for s in samples]
+
+    def _form(self, target: str, question: Question) -> str:
+        return _plain(target if self.parse is None else canonical(target, self.parse, question))
+
+
+def parse_for(parts: Parts, official: bool = False) -> Parse:
+    """Return a parser for questions: letters if all have options, numbers if all targets are, else what follows the cue."""
+    if official:
+        return PublishedParsing()
+    questions = [*parts.train, *parts.validation, *parts.held_out]
+    if all(q.choices for q in questions):
+        return Choice()
+    targets = [q.target if isinstance(q.target, str) else (q.target or ("",))[0] for q in questions]
+    if all(canonical_number(target) is not None for target in targets):
+        return FinalNumber()
+    return AfterCue(whole_without_cue=True)
 
 
 def optimize_prompt(
@@ -492,18 +516,14 @@ def _rank(each: Measured) -> tuple[float, float, int]:
 
 
 def _as_sample(answer: Answer) -> Sample:
-    """Return what a verifier is to judge: the last sample's text with the final answer."""
-    said = answer.samples[-1].text if answer.samples else ""
-    return Sample(answer.answer, answer.outcome, said)
+    """Return what a verifier is to judge: the answer with a text that says so, or the last text."""
+    if answer.answer is not None and any(sample.answer == answer.answer for sample in answer.samples):
+        return winner(answer)
+    return Sample(answer.answer, answer.outcome, answer.samples[-1].text if answer.samples else "")
 
 
-def _canonical(answer: str) -> str:
-    plain = answer.strip().casefold()
-    try:
-        number = float(plain.replace(",", ""))
-    except ValueError:
-        return plain
-    return repr(number) if math.isfinite(number) else plain
+def _plain(answer: str) -> str:
+    return canonical_number(answer) or answer.strip().casefold()
 
 
 def _sizes(questions: Sequence[Question]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from heuretic.lm.strategies.chain_of_thought import ChainOfThought
 from heuretic.lm.strategies.direct import Direct
+from heuretic.lm.strategies.instructed import Instructed
 from heuretic.lm.strategies.least_to_most import Decompose, Decomposition, LeastToMost, Solve
 from heuretic.lm.strategies.prompting import Attempting, Exemplar
 from heuretic.lm.strategies.rationale_ensemble import RationaleEnsemble
@@ -10,6 +11,6 @@ from heuretic.lm.strategies.self_consistency import SelfConsistency
 from heuretic.lm.strategies.step_back import PRINCIPLES, Abstract, Retrieve, StepBack
 
 __all__ = [
-    "PRINCIPLES", "Abstract", "Attempting", "ChainOfThought", "Decompose", "Decomposition", "Direct", "Exemplar", "LeastToMost",
+    "PRINCIPLES", "Abstract", "Attempting", "ChainOfThought", "Decompose", "Decomposition", "Direct", "Exemplar", "Instructed", "LeastToMost",
     "RationaleEnsemble", "RepeatedSampling", "Retrieve", "SelfConsistency", "Solve", "StepBack",
 ]  # fmt: skip

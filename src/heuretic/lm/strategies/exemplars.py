@@ -68,10 +68,13 @@ LAST_LETTER = tuple(
 """The four of Wei et al. 2022, arXiv:2201.11903, table 22, for the last letters of two words."""
 
 LAST_LETTER_PARTS = tuple(
-    Decomposition(", ".join(words), tuple(", ".join(words[:k]) for k in range(1, len(words) + 1)))
-    for words in (("think", "machine", "learning"), ("transformer", "language"))
+    Decomposition(", ".join(words), tuple(", ".join(words[:k]) for k in range(2, len(words) + 1)))
+    for words in (("think", "machine", "learning", "reasoning"), ("transformer", "language", "vision"))
 )
-"""How least-to-most splits lists of words, as in Zhou et al. 2023, arXiv:2205.10625, appendix 7.1: growing sublists."""
+"""How least-to-most splits lists of words: prefixes, from two words on.
+
+Zhou et al. 2023, arXiv:2205.10625, section 3.1, where the first list stands; the second is ours, of words in their prompts.
+"""
 
 LAST_LETTER_LISTS = (
     Exemplar(
@@ -88,12 +91,39 @@ LAST_LETTER_LISTS = (
     ),
     Exemplar(
         "transformer, language",
-        'The last letter of "transformer" is "r". The last letter of "language" is "e". Concatenating "r", "e" leads to "re". So, '
+        'The last letter of "transformer" is "r". The last letter of "language" is "e". Concatenating: "r", "e" leads to "re". So, '
         '"transformer, language" outputs "re".',
         "re",
     ),
+    Exemplar(
+        "transformer, language, vision",
+        '"transformer, language" outputs "re". The last letter of "vision" is "n". Concatenating: "re", "n" leads to "ren". So, '
+        '"transformer, language, vision" outputs "ren".',
+        "ren",
+    ),
 )
-"""The solved lists of the second stage, as in Zhou et al. 2023: a longer list builds on the answer to a shorter one."""
+"""Least-to-most's solved lists, the second stage: a longer list builds on the answer to a shorter one.
+
+Zhou et al. 2023, arXiv:2205.10625, appendix A.1.3; the first two are table 1. Departures, here and in the next: lists stand
+without quotes, and "The answer is" follows, as the parser needs it.
+"""
+
+LAST_LETTER_CHAINS = tuple(
+    Exemplar(
+        ", ".join(words),
+        " ".join(f'The last letter of "{word}" is "{word[-1]}".' for word in words)
+        + f" Concatenating {', '.join(f'{chr(34)}{word[-1]}{chr(34)}' for word in words)} leads to "
+        f'"{"".join(word[-1] for word in words)}". So, "{", ".join(words)}" outputs "{"".join(word[-1] for word in words)}".',
+        "".join(word[-1] for word in words),
+    )
+    for words in (
+        ("think", "machine"),
+        ("learning", "reasoning", "generalization"),
+        ("artificial", "intelligence"),
+        ("transformer", "language", "vision"),
+    )
+)
+"""The chains of thought that least-to-most is compared with there, appendix A.1.2; the first two are table 1."""
 
 GSM8K_PARTS = (
     Decomposition(
@@ -101,7 +131,7 @@ GSM8K_PARTS = (
         ("How many apples does Anna have?",),
     ),
 )
-"""The single exemplar of Zhou et al. 2023 for GSM8K, first stage; the question itself is its second sub-question."""
+"""The sub-question in the one exemplar of Zhou et al. 2023 for GSM8K; the question itself is the second."""
 
 GSM8K_SOLVED = (
     Exemplar(
@@ -112,13 +142,86 @@ GSM8K_SOLVED = (
         "12",
     ),
 )
-"""The single-pass variant of Zhou et al. 2023 for GSM8K: `ChainOfThought(exemplars=GSM8K_SOLVED)` breaks down and solves at once."""
+"""The single-pass variant of Zhou et al. 2023 for GSM8K, table 9: `ChainOfThought(exemplars=GSM8K_SOLVED)` breaks down and solves at once."""
 
 STEP_BACK = (
     Exemplar("Which position did Knox Cunningham hold from May 1955 to Apr 1956?", "", "Which positions have Knox Cunningham held in his career?"),
     Exemplar("Who was the spouse of Anna Karina from 1968 to 1974?", "", "Who were the spouses of Anna Karina?"),
     Exemplar("Which team did Thierry Audel play for from 2007 to 2008?", "", "Which teams did Thierry Audel play for in his career?"),
     Exemplar("What was the operator of GCR Class 11E from 1913 to Dec 1922?", "", "What were the operators of GCR Class 11E in history?"),
-    Exemplar("Which sovereign state did Fort Sumter belong to?", "", "Which sovereign states did Fort Sumter belong to in history?"),
+    Exemplar("Which country did Sokolovsko belong to from 1392 to 1525?", "", "Which countries did Sokolovsko belong to in history?"),
 )  # fmt: skip
-"""Questions with step-back questions in the manner of Zheng et al. 2024, arXiv:2310.06117, appendix D: the first four are theirs."""
+"""Questions of TimeQA with step-back questions: Zheng et al. 2024, arXiv:2310.06117, table 11."""
+
+_SUMS = {
+    "turn left": '"TURN_LEFT"',
+    "turn right": '"TURN_RIGHT"',
+    "jump left": '"TURN_LEFT" + "JUMP"',
+    "run right": '"TURN_RIGHT" + "RUN"',
+    "look twice": '"LOOK" * 2',
+    "run and look twice": '"RUN" + "LOOK" * 2',
+    "jump right thrice": '("TURN_RIGHT" + "JUMP") * 3',
+    "walk after run": '"RUN" + "WALK"',
+    "turn opposite left": '"TURN_LEFT" * 2',
+    "turn around left": '"TURN_LEFT" * 4',
+    "turn opposite right": '"TURN_RIGHT" * 2',
+    "turn around right": '"TURN_RIGHT" * 4',
+    "walk opposite left": '"TURN_LEFT" * 2 + "WALK"',
+    "walk around left": '("TURN_LEFT" + "WALK") * 4',
+}
+_JOINED = {  # command: its parts with what they output
+    "jump left": (("turn left", '"TURN_LEFT"'), ("jump", '"JUMP"')),
+    "run right": (("turn right", '"TURN_RIGHT"'), ("run", '"RUN"')),
+    "run and look twice": (("run", '"RUN"'), ("look twice", '"LOOK" * 2')),
+    "walk after run": (("run", '"RUN"'), ("walk", '"WALK"')),
+    "walk opposite left": (("turn opposite left", '"TURN_LEFT" * 2'), ("walk", '"WALK"')),
+}
+_REPEATED = {  # command: what it repeats, what that outputs, how often, and how the paper says so
+    "look twice": ("look", '"LOOK"', 2, 'the output of "look" two times'),
+    "jump right thrice": ("jump right", '"TURN_RIGHT" + "JUMP"', 3, 'the output of "jump right" three times'),
+    "turn opposite left": ("turn left", '"TURN_LEFT"', 2, 'the output of "turn left" twice'),
+    "turn around left": ("turn left", '"TURN_LEFT"', 4, 'the output of "turn left" four times'),
+    "turn opposite right": ("turn right", '"TURN_RIGHT"', 2, 'the output of "turn right" twice'),
+    "turn around right": ("turn right", '"TURN_RIGHT"', 4, 'the output of "turn right" four times'),
+    "walk around left": ("walk left", '"TURN_LEFT" + "WALK"', 4, 'the output of "walk around left" four times'),
+}
+
+
+def _mapped(command: str) -> str:
+    result = f'So the output of "{command}" is {_SUMS[command]}.'
+    if command in _JOINED:
+        (a, x), (b, y) = _JOINED[command]
+        return (
+            f'The output of "{command}" concatenates: the output of "{a}", the output of "{b}". "{a}" outputs {x}. "{b}" outputs {y}. '
+            f'So concatenating the output of "{a}" and the output of "{b}" leads to {_SUMS[command]}. {result}'
+        )
+    if command in _REPEATED:
+        part, output, times, repeating = _REPEATED[command]
+        listed = ", ".join([f'the output of "{part}"'] * times)
+        return (
+            f'The output of "{command}" concatenates: {listed}. "{part}" outputs {output}. So repeating {repeating} leads to '
+            f"{_SUMS[command]}. {result}"
+        )
+    return f'"{command}" outputs {_SUMS[command]}.'
+
+
+SCAN = tuple(Exemplar(command, _mapped(command), actions) for command, actions in _SUMS.items())
+"""The fourteen commands of Zhou et al. 2023, arXiv:2205.10625, appendix B.1, with actions as Python's sums: `Actions` reads them.
+
+They serve all three ways of prompting there: without rationales, as chains of thought, and as least-to-most's second stage.
+"""
+
+SCAN_PARTS = tuple(
+    Decomposition(command, parts)
+    for command, parts in (
+        ("look right after look twice", ("look right", "look twice")),
+        ("jump opposite right thrice and walk", ("jump opposite right", "jump opposite right thrice", "walk")),
+        ("run left twice and run right", ("run left", "run left twice", "run right")),
+        ("run opposite right", ("run opposite right",)),
+        ("look opposite right thrice after walk", ("look opposite right", "look opposite right thrice", "walk")),
+        ("jump around right", ("jump right", "jump around right")),
+        ("look around right thrice and walk", ("look right", "look around right", "look around right thrice", "walk")),
+        ("turn right after run right thrice", ("turn right", "run right", "run right thrice")),
+    )
+)
+"""The eight of the same appendix that break commands down. Departure: without the words on how the list was found."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from inspect_ai.model import ChatMessageUser, ContentText
 
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
+from heuretic.lm.parsing import FinalNumber, Parse
 from heuretic.lm.questions import Question
 from heuretic.lm.sampling import Sampling
+from heuretic.lm.strategies.prompting import asked, attempt, exchange, one_attempt
 from heuretic.symbolic import Symbolic, field
 
 Position = Literal["before_Q", "Q_begin", "Q_end", "A_begin"]
@@ -38,49 +39,28 @@ def placed(instruction: str, position: Position, question: str, labels: bool) ->
 class Instructed(Symbolic):
     """Ask once, with an instruction in one of four places.
 
-    `parse` is called with the text and the question and returns the canonical answer or None; None takes the whole text.
-
     Reference: Yang et al. 2023, "Large Language Models as Optimizers", arXiv:2309.03409, section 5.1.
     """
 
     instruction: str = field(default="Let's solve the problem.", doc="the text that is searched")
     position: Position = field(default="Q_begin", doc="before_Q, Q_begin, Q_end or A_begin")
     labels: bool = field(default=False, doc='whether the prompt has "Q:" and "A:"')
-    parse: Any = field(
-        default=None, doc="finds the canonical answer in a text; None: the whole text, without spaces around it"
-    )
-    sampling: Sampling = field(default=Sampling(max_tokens=1024))
+    parse: Parse = field(default=FinalNumber(), doc="finds the answer in a text")
+    sampling: Sampling = field(default=Sampling(max_tokens=1024), doc="how replies are drawn")
 
     def prompt(self, question: Question) -> str:
         """Return the text of the prompt."""
-        options = "".join(f"\n({chr(65 + k)}) {choice}" for k, choice in enumerate(question.choices))
-        return placed(self.instruction, self.position, question.text + options, self.labels)
+        return placed(self.instruction, self.position, asked(question), self.labels)
 
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
-        """Return the answer found in one sample."""
-        if isinstance(question, str):
-            question = Question(question)
-        [sample], trace = await self.attempts(question, model, 1)
-        return Answer(sample.answer, sample.outcome, float(sample.answer is not None), (sample,), tuple(trace))
+        """Return the answer of one attempt."""
+        return await one_attempt(self, question, model)
 
     async def attempts(
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
-        """Return samples number `first` to `first + n - 1`, and the one exchange that they come from."""
+        """Return attempts from samples of one prompt."""
         text = self.prompt(question)
-        messages = [ChatMessageUser(content=[*question.parts, ContentText(text=text)])] if question.parts else text
-        replies = await model.sample(messages, n, self.sampling, first=first)
-        samples: list[Sample] = []
-        for reply in replies:
-            answer = None
-            if reply.outcome in ("answered", "truncated") and reply.text.strip():
-                parse: Callable[[str, Question], str | None] | None = self.parse
-                if parse is not None:
-                    answer = parse(reply.text, question)
-                elif reply.outcome == "answered":
-                    answer = reply.text.strip()
-            outcome = reply.outcome
-            if outcome in ("answered", "truncated"):
-                outcome = "answered" if answer is not None else "unparsed" if outcome == "answered" else "truncated"
-            samples.append(Sample(answer, outcome, reply.text))
-        return samples, [Step("answer", text, tuple(replies))]
+        message = ChatMessageUser(content=[*question.parts, ContentText(text=text)] if question.parts else text)
+        step = await exchange("instructed", [message], model, n, first, self.sampling)
+        return [attempt(reply, self.parse, question) for reply in step.replies], [step]

@@ -122,7 +122,7 @@ def sub_questions(text: str, original: str, most: int) -> list[str]:
             part
             and part not in kept
             and _plain(part) != _plain(original)
-            and not _plain(original).endswith(_plain(part))
+            and not (part.endswith("?") and _plain(original).endswith(_plain(part)))  # the question of a word problem
         ):
             kept.append(part)
     return [*kept[:most], original]

@@ -10,7 +10,7 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
-from heuretic.lm.parsing import CUE, Parse, is_refusal
+from heuretic.lm.parsing import CUE, Parse, after_cue, is_refusal
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Outcome, Reply
 from heuretic.lm.sampling import Sampling
@@ -108,8 +108,8 @@ async def exchange(
 def attempt(reply: Reply, parse: Parse, question: Question) -> Sample:
     """Return what a reply says: its answer, or why there is none.
 
-    Only text outside reasoning is looked at. A text that was cut off counts if the answer in it is followed by more text, so
-    that it is complete.
+    Only text outside reasoning is looked at. A text that was cut off counts if the line with the answer after its cue was
+    finished.
     """
     outcome: Outcome = reply.outcome
     answer = None
@@ -117,17 +117,14 @@ def attempt(reply: Reply, parse: Parse, question: Question) -> Sample:
         answer = parse(reply.text, question)
         if answer is None:
             outcome = "refused" if is_refusal(reply.text) else "unparsed"
-    elif outcome == "truncated" and "\n" in reply.text.strip():
-        answer = parse(reply.text.strip().rpartition("\n")[0], question) if _cue_in_whole_lines(reply, parse) else None
+    elif outcome == "truncated":
+        whole = reply.text.rpartition("\n")[0]  # the lines that were finished
+        announced = after_cue(whole, getattr(parse, "cue", "")) is not None
+        answer = parse(whole, question) if announced else None
         outcome = "truncated" if answer is None else "answered"
     tokens = reply.usage.output_tokens
     per_token = reply.logprob / tokens if reply.logprob is not None and tokens else None
     return Sample(answer, outcome, reply.text, per_token)
-
-
-def _cue_in_whole_lines(reply: Reply, parse: Parse) -> bool:
-    cue = getattr(parse, "cue", "")
-    return bool(cue) and cue.casefold() in reply.text.strip().rpartition("\n")[0].casefold()
 
 
 async def one_attempt(strategy: Attempting, question: Question | str, model: LanguageModel) -> Answer:

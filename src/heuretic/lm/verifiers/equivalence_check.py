@@ -2,6 +2,7 @@
 
 import json
 import signal
+from typing import Any
 
 import sympy
 from sympy.parsing.sympy_parser import (
@@ -55,10 +56,12 @@ def split_bare(text):
     return parts
 
 
-def value(text):
+def value(text) -> Any:
     found = parse_expr(text.strip(), local_dict=NAMES, transformations=RULES)
     if isinstance(found, sympy.Equality):  # of an equation for a letter the right side counts
-        found = found.rhs if found.lhs.is_Symbol else sympy.Add(found.lhs, sympy.Mul(-1, found.rhs))
+        left: Any = found.lhs
+        right: Any = found.rhs
+        return right if left.is_Symbol else left - right
     return found
 
 
