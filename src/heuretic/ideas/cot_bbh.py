@@ -38,7 +38,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(("sports_understanding",), (1, 2), 1, 16),
-    "small": Plan(BBH_TASKS, (1, 2), 3, 80),
+    "small": Plan(BBH_TASKS, (1, 2), 2, 80),
     "full": Plan(BBH_TASKS, (1, 2), 70, 1024),
 }
 

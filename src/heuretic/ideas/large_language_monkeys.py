@@ -52,7 +52,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan("multiarith", (1, 2), 2, 5, 16),
-    "small": Plan("multiarith", (1, 2, 3, 4, 5), 6, 100, 72),
+    "small": Plan("multiarith", (1, 2, 3, 4, 5), 4, 100, 72),
     "full": Plan("gsm8k", (1, 2, 3, 4, 5), 25, 1000, 256),
 }
 
