@@ -9,7 +9,8 @@ from heuretic.lm import Accuracy, Question, answer_all
 from heuretic.lm.parsing import Choice
 from heuretic.lm.strategies import ChainOfThought, Direct, SelfConsistency
 from heuretic.lm.strategies.addresses import STRATEGIES
-from heuretic.lm.tuning import parser_of, scores
+from heuretic.lm.strategies.prompting import parser_of
+from heuretic.lm.tuning import scores
 from heuretic.lm.verifiers import Numeric
 from heuretic.lm.waiting import wait
 from scripted import scripted

@@ -218,7 +218,11 @@ def test_nobody_answers_and_offline(monkeypatch: pytest.MonkeyPatch, server: Ser
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_pull_leaves_what_it_has_and_no_lock(server: Server, cache: Path, stop: signal.Signals) -> None:
-    code = "import sys; from heuretic.lm.weights import pull; pull(sys.argv[1], sha256=sys.argv[2])"
+    code = (
+        "import signal, sys; from heuretic.lm.weights import pull\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells have what runs in the background ignore it
+        "pull(sys.argv[1], sha256=sys.argv[2])"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, server.url("stalls"), CHECKSUM], stderr=subprocess.DEVNULL)
     assert server.waiting.wait(60)
     part = weights._part(f"tiny.gguf-{CHECKSUM[:12]}")

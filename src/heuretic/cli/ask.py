@@ -205,10 +205,10 @@ def _ask_file(
     share: Any = None
     known = [n for n in told if questions[n].target is not None]
     if known:
-        from heuretic.lm.opro.prompts import Accuracy
+        from heuretic.lm.opro.prompts import Rate
 
         right = wait(scores(strategy, [questions[n] for n in known], [found[n] for n in known]))
-        share = Accuracy(sum(right), len(known))
+        share = Rate(sum(right), len(known))
         summary |= {"accuracy": share.value, "interval": share.interval}
     if as_json:
         print(json.dumps(summary))

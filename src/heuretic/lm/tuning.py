@@ -9,9 +9,8 @@ from pathlib import Path
 from heuretic.lm.answer import Answer, Strategy
 from heuretic.lm.answering import answers
 from heuretic.lm.model import LanguageModel, model
-from heuretic.lm.parsing import Parse, Whole
 from heuretic.lm.questions import Question, read_questions
-from heuretic.lm.strategies.prompting import winner
+from heuretic.lm.strategies.prompting import parser_of, winner
 from heuretic.lm.verifier import Verifier
 from heuretic.lm.verifiers.comparing import Exact
 from heuretic.lm.waiting import wait
@@ -79,12 +78,3 @@ async def scores(
         [score] = await judge(question, [winner(answer)])
         told.append(score is not None and score >= 0.5)
     return told
-
-
-def parser_of(strategy: Strategy) -> Parse:
-    """Return what a strategy, or the one it wraps, finds final answers with; the whole text if it has no `parse`."""
-    for name in ("parse", "solve", "of"):
-        inner = getattr(strategy, name, None)
-        if inner is not None:
-            return inner if name == "parse" else parser_of(inner)
-    return Whole()
