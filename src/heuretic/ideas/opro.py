@@ -100,7 +100,7 @@ def reproduce(
     arms[TREATMENT] = Arm({**arms[TREATMENT].settings, "instructions": texts[TREATMENT]}, arms[TREATMENT].measurements)
     arms[CONTROL] = Arm({**arms[CONTROL].settings, "instructions": texts[CONTROL]}, arms[CONTROL].measurements)
     others, differences, told = problems(plan, chosen, lm, said)
-    floor = reasoning.commonest_share(held_out)
+    floor = reasoning.commonest_share(found.questions)
     return Reproduction(
         idea="opro", claim=CLAIM, scale=scale, seeds=chosen, data={found.name: found.checksum} | reasoning.checksum_of(lm),
         arms=arms | others, comparisons=(*comparisons, *differences), rule=RULE,
