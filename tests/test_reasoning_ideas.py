@@ -148,7 +148,7 @@ def test_a_check_asks_every_arm_the_same_and_counts_tokens() -> None:
 
 
 def test_the_floor_is_the_commonest_answer() -> None:
-    asked = {1: [Question("a", "yes"), Question("b", "no")], 2: [Question("c", "yes")]}
+    asked = [Question("a", "yes"), Question("b", "no"), Question("c", "yes")]
     assert reasoning.commonest_share(asked) == pytest.approx(2 / 3)
 
 

@@ -49,7 +49,7 @@ STOP = ("\n\n", "\nQ:")
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(("last-letter/2",), (1, 2), 1),
-    "small": Plan(("last-letter/2", "last-letter/4", "scan/length"), (1, 2), 12),
+    "small": Plan(("last-letter/2", "last-letter/4", "scan/length"), (1, 2), 8),
     "full": Plan(("last-letter/4", "last-letter/8", "scan/length"), (1, 2, 3, 4, 5), 100),
 }
 

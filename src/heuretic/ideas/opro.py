@@ -70,7 +70,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan("mmlu/miscellaneous", (1, 2), 1, 1, 1, 1, 1, 6, 6),
-    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 12, 12, 50, 4, 4, 24, 60),
+    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 8, 8, 40, 3, 4, 24, 40),
     "full": Plan("gsm8k", (1, 2, 3), 60, 60, 200, 50, 8, 512, 200),
 }
 
@@ -100,7 +100,7 @@ def reproduce(
     arms[TREATMENT] = Arm({**arms[TREATMENT].settings, "instructions": texts[TREATMENT]}, arms[TREATMENT].measurements)
     arms[CONTROL] = Arm({**arms[CONTROL].settings, "instructions": texts[CONTROL]}, arms[CONTROL].measurements)
     others, differences, told = problems(plan, chosen, lm, said)
-    floor = reasoning.commonest_share(held_out)
+    floor = reasoning.commonest_share(found.questions)
     return Reproduction(
         idea="opro", claim=CLAIM, scale=scale, seeds=chosen, data={found.name: found.checksum} | reasoning.checksum_of(lm),
         arms=arms | others, comparisons=(*comparisons, *differences), rule=RULE,

@@ -34,7 +34,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan("multiarith", (1, 2), 1, 2, 16),
-    "small": Plan("multiarith", (1, 2, 3, 4, 5), 4, 6, 72),
+    "small": Plan("multiarith", (1, 2, 3, 4, 5), 3, 5, 72),
     "full": Plan("gsm8k", (1, 2, 3, 4, 5), 100, 40, 256),
 }
 

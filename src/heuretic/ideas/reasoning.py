@@ -172,9 +172,9 @@ def attempts(
     return asyncio.run(run())
 
 
-def commonest_share(asked: Mapping[int, Sequence[Question]]) -> float:
+def commonest_share(questions: Sequence[Question]) -> float:
     """Return the accuracy of always giving the answer that is right most often."""
-    targets = Counter(str(question.target) for questions in asked.values() for question in questions)
+    targets = Counter(str(question.target) for question in questions)
     return max(targets.values()) / sum(targets.values())
 
 
@@ -258,7 +258,7 @@ def check(
     same = 0.0
     for part in slices:
         asked = blocks(part.questions, seeds, each, chosen_with=part.chosen_with)
-        same += commonest_share(asked) / len(slices)
+        same += commonest_share(part.questions) / len(slices)
 
         def told(line: str, name: str = part.name) -> None:
             said(f"{name}: {line}")

@@ -33,7 +33,7 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(("high_school_physics",), (1, 2), 1, 12),
-    "small": Plan(("high_school_physics", "high_school_chemistry"), (1, 2), 14, 96),
+    "small": Plan(("high_school_physics", "high_school_chemistry"), (1, 2), 12, 80),
     "full": Plan(("high_school_physics", "high_school_chemistry"), (1, 2), 70, 512),
 }
 
