@@ -149,10 +149,19 @@ def run_transformers(path: Path, dtype: str, tokens: int) -> dict[str, Any]:
     }
 
 
-def run_llama_high(path: Path, tokens: int) -> dict[str, Any]:
+def run_llama_high(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
     """Measure llama-cpp-python's completions."""
+    import llama_cpp
     from llama_cpp import Llama
 
+    defaults = llama_cpp.llama_model_default_params
+
+    def settings() -> Any:  # Llama has no argument for it
+        found = defaults()
+        found.use_extra_bufts = repacked
+        return found
+
+    llama_cpp.llama_model_default_params = settings
     began = time.process_time()
     theirs = Llama(str(path), n_ctx=2048, n_threads=1, n_threads_batch=1, verbose=False, logits_all=False)
     loading = time.process_time() - began
@@ -162,7 +171,7 @@ def run_llama_high(path: Path, tokens: int) -> dict[str, Any]:
         return [s["choices"][0]["text"] for s in said]
 
     found = timed(work, lambda text: len(theirs.tokenize(text.encode(), add_bos=False, special=True)), COUNTS[:2])
-    return {**found, "loading_cpu_s": loading}
+    return {**found, "loading_cpu_s": loading, "repacked": repacked}
 
 
 def run_llama_low(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
@@ -258,7 +267,7 @@ def run_one(name: str, path: Path, tokens: int, out: Path, repacked: bool) -> No
     elif kind == "transformers":
         found = run_transformers(path, dtype, tokens)
     elif name == "llama.cpp one by one":
-        found = run_llama_high(path, tokens)
+        found = run_llama_high(path, tokens, repacked)
     else:
         found = run_llama_low(path, tokens, repacked)
     np.save(out.with_suffix(".npy"), np.array(found.pop("first", [])))
@@ -297,7 +306,7 @@ def main() -> None:
                     env={**os.environ, "REPACKED": repacked, "OMP_NUM_THREADS": "1"},
                     capture_output=True,
                 )
-                if out.exists() or not name.startswith("llama.cpp together"):
+                if out.exists() or not name.startswith("llama.cpp"):
                     break
             if not out.exists():
                 found[name] = {"failed": f"exit status {ran.returncode}: {ran.stderr.decode(errors='replace')[-200:]}"}
@@ -312,6 +321,7 @@ def main() -> None:
         if "failed" in row:
             print(f"{name:24} {row['failed']}")
             continue
+        row.setdefault("texts", [])
         speeds = [row["speeds"][str(n)]["tokens_per_cpu_s"] if str(n) in row["speeds"] else None for n in COUNTS]
         texts = row.pop("texts")
         if row is reference:

@@ -300,6 +300,9 @@ def model(
     """
     if name.startswith("heuretic/"):
         import heuretic.lm.local.provider  # noqa: F401  (registers it, also where the package is not installed)
+
+        # inspect-ai lets 20 requests through at first, and 100 at most; here they wait in the engine, which batches them.
+        arguments.setdefault("config", GenerateConfig(adaptive_connections=False))
     try:
         found = get_model(name, **arguments)
     except Exception as error:

@@ -8,11 +8,13 @@ messages, with an empty line between them, and nothing else.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from inspect_ai.model import ChatMessage
+from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -38,20 +40,25 @@ def written_out(messages: Sequence[ChatMessage], template: str | None, names: di
     begun = said[-1]["content"] if said and said[-1]["role"] == "assistant" else None
     if begun is not None:
         said = said[:-1]
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-
-    def refuse(reason: str) -> None:
-        raise ValueError(f"the chat template refuses these messages: {reason}")
-
-    environment.globals["raise_exception"] = refuse
     try:
-        text = environment.from_string(template).render(
+        text = _compiled(template).render(
             messages=said, add_generation_prompt=True, tools=None, **{k: v or "" for k, v in names.items()}
         )
     except TemplateError as error:
         raise ValueError(f"the chat template cannot be followed: {error}") from error
     return text + (begun or "")
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(template: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    environment.globals["raise_exception"] = _refuse
+    return environment.from_string(template)
+
+
+def _refuse(reason: str) -> None:
+    raise ValueError(f"the chat template refuses these messages: {reason}")

@@ -6,9 +6,11 @@ batch without padding their prompts, and prompts with a common beginning keep (a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
@@ -71,7 +73,7 @@ class Decoder:
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
         # Slots begin as zeros: what was never written is masked, but would still spoil sums if it happened to be NaN.
-        self._room = 0  # tokens that fit in each slot
+        self._room = _GRAIN  # tokens that fit in each slot
         self._step: _Step | None = None
         for module in model.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
@@ -122,7 +124,7 @@ class Decoder:
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
             for kept, new in ((self._keys, key), (self._values, value)):
                 if layer not in kept:
-                    kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
+                    kept[layer] = _zeros((self.slots, new.shape[1], self._room, new.shape[3]), new.dtype)
         if length > self._room:
             self._grow(length, slot)
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
@@ -134,7 +136,7 @@ class Decoder:
         room = -(-need // _GRAIN) * _GRAIN
         for kept in (self._keys, self._values):
             for layer, old in kept.items():
-                new = old.new_zeros(old.shape[0], old.shape[1], room, old.shape[3])
+                new = _zeros((old.shape[0], old.shape[1], room, old.shape[3]), old.dtype)
                 new[:live, :, : self._room] = old[:live]
                 kept[layer] = new
         self._room = room
@@ -153,7 +155,7 @@ class Decoder:
         assert step is not None
         if layer not in self._keys:
             for kept, new in ((self._keys, key), (self._values, value)):
-                kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
+                kept[layer] = _zeros((self.slots, new.shape[1], self._room, new.shape[3]), new.dtype)
         keys, values = self._keys[layer], self._values[layer]
         kv_heads, size = key.shape[1], query.shape[3]
         group = query.shape[1] // kv_heads
@@ -324,6 +326,11 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return zeros that take no memory before they are written (unlike those of torch, which writes them at once)."""
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def pack(model: nn.Module, name: str) -> None:

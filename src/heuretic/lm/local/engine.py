@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -175,6 +176,7 @@ class Engine:
             with self._wake:
                 while not (self._inbox or self._waiting or self._reading or self._ready or self._live or self._closed):
                     self._wake.wait()
+                    self._gather()
                 closed = self._closed
                 self._waiting += self._inbox
                 self._open.update(self._inbox)
@@ -186,6 +188,16 @@ class Engine:
                 self._turn()
             except Exception as error:  # whoever waits is told, and the thread lives on for the next
                 self._fail(error)
+
+    def _gather(self) -> None:
+        """Wait for requests that come right after the first: a step costs nearly the same for one as for many."""
+        end = time.monotonic() + 0.3
+        seen = 0
+        while len(self._inbox) > seen and not self._closed and time.monotonic() < end:
+            seen = len(self._inbox)
+            pause = time.monotonic() + 0.008
+            while (left := pause - time.monotonic()) > 0:
+                self._wake.wait(left)
 
     def _fail(self, error: BaseException) -> None:
         self._waiting.clear()
