@@ -89,7 +89,7 @@ def run_heuretic(path: Path, dtype: str, tokens: int) -> dict[str, Any]:
         return asyncio.run(ask())
 
     found = timed(work, lambda text: len(api.tokenizer.encode(text)), COUNTS)
-    alone = [work([as_prompt(q)])[0] for q in questions(16)]
+    alone = [work([as_prompt(q)])[0] for q in questions(8)]
     found["same_alone_and_among_64"] = sum(a == b for a, b in zip(alone, found["texts"], strict=False)) / len(alone)
     first = []
     for question in questions(64):

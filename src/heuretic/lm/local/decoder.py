@@ -7,6 +7,8 @@ batch without padding their prompts, and prompts with a common beginning keep (a
 from __future__ import annotations
 
 import math
+import mmap
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +51,7 @@ class Row:
     Attributes:
         tokens: Token ids. position: Of the first of them in the sequence. before: Segments the sequence begins with.
         target: Where the keys and values go: a segment, or the number of a slot.
-        offset: Place of the first token in that target. wanted: Whether the logits after the last token are wanted.
-        all_wanted: Whether those after every token are.
+        offset: Place of the first token in that target. wanted: After how many of the last tokens the logits are wanted.
     """
 
     tokens: list[int]
@@ -58,8 +59,7 @@ class Row:
     before: tuple[tuple[Segment, int], ...]
     target: Segment | int
     offset: int
-    wanted: bool = True
-    all_wanted: bool = False
+    wanted: int = 1
 
 
 class Decoder:
@@ -92,25 +92,24 @@ class Decoder:
         if need > self._room:
             self._grow(need, step.continued)
         self._step = step
-        ids = torch.tensor([[t for row in rows for t in row.tokens]])
-        positions = torch.tensor([[row.position + k for row in rows for k in range(len(row.tokens))]])
+        ids = [token for row in rows for token in row.tokens]
+        positions = [row.position + k for row in rows for k in range(len(row.tokens))]
+        idle = _rounded(len(ids)) - len(ids)
         wanted, at = [], 0
         for row in rows:
-            if row.all_wanted:
-                wanted += range(at, at + len(row.tokens))
-            elif row.wanted:
-                wanted.append(at + len(row.tokens) - 1)
             at += len(row.tokens)
+            wanted += range(at - row.wanted, at)
+        last = wanted[-1:] * (_rounded(len(wanted)) - len(wanted))
         out = self.model(
-            input_ids=ids,
-            position_ids=positions,
+            input_ids=torch.tensor([ids + [0] * idle]),
+            position_ids=torch.tensor([positions + [0] * idle]),
             use_cache=False,
-            logits_to_keep=torch.tensor(wanted, dtype=torch.long),
+            logits_to_keep=torch.tensor(wanted + last, dtype=torch.long),
         )
         for row in rows:
             if isinstance(row.target, Segment):
                 row.target.filled = row.offset + len(row.tokens)
-        return out.logits[0].float()
+        return out.logits[0, : len(wanted)].float()
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a slot into another."""
@@ -160,6 +159,7 @@ class Decoder:
         kv_heads, size = key.shape[1], query.shape[3]
         group = query.shape[1] // kv_heads
         out = torch.empty(query.shape[2], query.shape[1], value.shape[3], dtype=query.dtype)
+        out[step.tokens :] = 0  # idle ones
         count = step.continued
         if count:  # one new token in each of the slots 0 .. count - 1
             keys[step.slots, :, step.offsets] = key[0, :, :count].transpose(0, 1)
@@ -211,7 +211,7 @@ class _Step:
         self.slots = torch.arange(self.continued)
         self.offsets = torch.tensor([row.offset for row in first], dtype=torch.long)
         self.positions = torch.tensor([row.position for row in first], dtype=torch.long)
-        self.longest = int(self.offsets.max()) + 1 if first else 0
+        self.longest = -(-int(self.offsets.max() + 1) // 16) * 16 if first else 0  # a multiple, as for `_rounded`
         groups: dict[Segment, list[tuple[int, int]]] = {}
         for k, row in enumerate(first):
             for segment, length in row.before:
@@ -225,6 +225,7 @@ class _Step:
         for row in rows[self.continued :]:
             self.read.append((row, at))
             at += len(row.tokens)
+        self.tokens = at
         self._masks: dict[Any, Tensor | None] = {}
 
     def tail_mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -328,14 +329,27 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
+def _rounded(count: int) -> int:
+    """Return how many tokens to compute for `count`: kernels are made, and kept, for every number that there is."""
+    grain = 1 if count <= 4 else 4 if count <= 16 else 8 if count <= 64 else 64
+    return -(-count // grain) * grain
+
+
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return zeros that take no memory before they are written (unlike those of torch, which writes them at once)."""
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    """Return zeros in pages of their own, which take no memory before they are written and give all of it back."""
+    size = math.prod(shape) * dtype.itemsize
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if os.name == "posix" else bytearray(size)
+    return torch.from_numpy(np.frombuffer(pages, np.uint8)).view(dtype).view(shape)
 
 
-def pack(model: nn.Module, name: str) -> None:
-    """Replace a linear layer of a bfloat16 model by a packed one; do nothing to other modules."""
+def pack(model: Any, name: str) -> None:
+    """Replace a linear layer of a bfloat16 model by a packed one; do nothing to other modules.
+
+    A head that shares its weights with the embedding stays: packing would keep the largest matrix twice, for 5% of speed.
+    """
     parent, _, leaf = name.rpartition(".")
     layer = model.get_submodule(name)
     if type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16:
+        if layer.weight is getattr(model.get_input_embeddings(), "weight", None):
+            return
         setattr(model.get_submodule(parent), leaf, PackedLinear(layer))

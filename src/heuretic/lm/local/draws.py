@@ -12,6 +12,9 @@ from torch import Tensor
 _SURELY = 1024
 """Of so many most probable tokens it is tried first whether they make up `top_p`: sorting a whole vocabulary is slow."""
 
+_ROWS = 16
+"""So many are picked at once: whole vocabularies take memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -39,9 +42,10 @@ def pick(logits: Tensor, draws: Sequence[Draw], numbers: Sequence[float]) -> Ten
         if draw.temperature > 0:
             groups.setdefault(draw, []).append(row)
     for draw, rows in groups.items():
-        at = torch.tensor(rows)
-        u = torch.tensor([numbers[r] for r in rows], dtype=torch.float64)[:, None]
-        best[at] = _picked(logits[at] / draw.temperature, draw, u)
+        for first in range(0, len(rows), _ROWS):
+            some = rows[first : first + _ROWS]
+            u = torch.tensor([numbers[r] for r in some], dtype=torch.float64)[:, None]
+            best[some] = _picked(logits[some] / draw.temperature, draw, u)
     return best
 
 

@@ -21,6 +21,8 @@ _SHARED = 32
 """Fewest tokens that two prompts must have in common for their keys and values to be kept once."""
 _COPIED = 300
 """Up to so many tokens, over all choices of a prompt, are copied beside each choice: reading them apart costs more."""
+_AT_ONCE = 64
+"""For so many choices the first token is picked at once: their logits take memory."""
 _REMEMBERED = 32
 """So many of the last prompts are looked through for a common beginning."""
 
@@ -94,7 +96,7 @@ class _Reading:
     before: tuple[tuple[Segment, int], ...]
     own: list[Segment]
     done: int = 0  # tokens of `own` processed
-    logits: list[Tensor] = field(default_factory=list)
+    logits: Tensor | None = None  # after the last token
 
 
 @dataclass(eq=False)
@@ -106,6 +108,7 @@ class _Live:
     before: tuple[tuple[Segment, int], ...]
     offset: int  # tokens in the slot
     position: int  # tokens in the sequence that have been processed
+    copied: Segment | None = None  # what is to be put at the beginning of the slot
 
 
 class Engine:
@@ -143,7 +146,7 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._open: set[Request] = set()
         self._reading: list[_Reading] = []
-        self._ready: deque[tuple[Request, Choice, tuple[tuple[Segment, int], ...], Segment | None, Tensor]] = deque()
+        self._ready: deque[_Live] = deque()
         self._live: list[_Live] = []
         self._segments: list[Segment] = []
         self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
@@ -245,15 +248,25 @@ class Engine:
             self._advance([(x.request, x.choice) for x in self._live], logits[:count])
         at = count
         for reading, row in parts:
-            many = len(row.tokens) if row.all_wanted else int(row.wanted)
-            if many:
-                reading.logits.append(logits[at : at + many])
-                at += many
+            if row.wanted:
+                self._note(reading, row, logits[at : at + row.wanted])
+                at += row.wanted
             reading.done += len(row.tokens)
         self._leave()
         for reading in [r for r in self._reading if r.done == sum(len(s.tokens) for s in r.own)]:
             self._reading.remove(reading)
             self._finish_reading(reading)
+
+    def _note(self, reading: _Reading, row: Row, logits: Tensor) -> None:
+        """Keep what is wanted of the logits [wanted, vocabulary] after the last tokens of a row of a prompt."""
+        request = reading.request
+        if not request.scored:
+            reading.logits = logits
+            return
+        end = row.position + len(row.tokens)
+        following = torch.tensor(request.prompt[end - row.wanted + 1 : end + 1])
+        logprobs = logits[: len(following)].log_softmax(-1)
+        request.scores += logprobs.gather(1, following[:, None])[:, 0].tolist()
 
     def _budget(self) -> int:
         return self.chunk - sum(sum(len(s.tokens) for s in r.own) - r.done for r in self._reading)
@@ -271,9 +284,9 @@ class Engine:
                 if segment in self._segments:
                     self._segments.remove(segment)
                     self._release(segment.before)
-        for entry in [r for r in self._ready if r[0].cancelled]:
-            self._ready.remove(entry)
-            self._release(entry[2])
+        for live in [live for live in self._ready if live.request.cancelled]:
+            self._ready.remove(live)
+            self._release(live.before)
         for k in reversed([k for k, live in enumerate(self._live) if live.request.cancelled]):
             self._vacate(k)
 
@@ -331,19 +344,17 @@ class Engine:
     def _rows_of(self, reading: _Reading, budget: int) -> list[Row]:
         """Return the next rows of a prompt, of `budget` tokens at most; cut where a segment ends."""
         rows, skipped, done = [], 0, reading.done
-        scored = reading.request.scored
-        for k, segment in enumerate(reading.own):
+        length = len(reading.request.prompt)
+        wanted = length - reading.request.scored - 1  # position of the first token whose logits are wanted
+        for segment in reading.own:
             at = done - skipped
             skipped += len(segment.tokens)
             if at >= len(segment.tokens) or budget <= 0:
                 continue
             tokens = segment.tokens[at : at + budget]
-            last = k == len(reading.own) - 1
-            ends = last and at + len(tokens) == len(segment.tokens)
+            end = segment.start + at + len(tokens)
             rows.append(
-                Row(
-                    tokens, segment.start + at, segment.before, segment, at, wanted=ends, all_wanted=last and scored > 0
-                )
+                Row(tokens, segment.start + at, segment.before, segment, at, min(len(tokens), max(0, end - wanted)))
             )
             done += len(tokens)
             budget -= len(tokens)
@@ -355,19 +366,20 @@ class Engine:
         chain = (*last.before, (last, len(last.tokens)))
         if request.cancelled:
             pass
-        elif request.scored:
-            logits = torch.cat(reading.logits)[-request.scored - 1 : -1]
-            wanted = torch.tensor(request.prompt[-request.scored :])
-            logprobs = logits.log_softmax(-1)
-            request.scores = logprobs.gather(1, wanted[:, None])[:, 0].tolist()
-        else:
-            logits = reading.logits[-1][-1].clone()
+        elif request.choices and reading.logits is not None:
             copied = len(request.choices) == 1 or len(request.choices) * len(last.tokens) <= _COPIED
+            kept = last.before if copied else chain
+            for first in range(0, len(request.choices), _AT_ONCE):
+                some = request.choices[first : first + _AT_ONCE]
+                self._advance([(request, choice) for choice in some], reading.logits.expand(len(some), -1))
             for choice in request.choices:
-                kept = last.before if copied else chain
-                for segment, _ in chain:
+                if choice.ended:
+                    self._ended(request)
+                    continue
+                for segment, _ in kept:
                     segment.users += 1
-                self._ready.append((request, choice, kept, last if copied else None, logits))
+                length = len(last.tokens) if copied else 0
+                self._ready.append(_Live(request, choice, kept, length, len(request.prompt), last if copied else None))
         self._release(reading.before)
         for segment in reading.own:
             segment.users -= 1
@@ -376,27 +388,19 @@ class Engine:
             self._close_request(request)
 
     def _seat(self) -> None:
-        """Give free slots to choices whose prompt has been read, and pick their first token."""
+        """Give free slots to choices whose prompt has been read."""
         while self._ready and self._fits(self._ready[0]):
-            seated = []
-            while self._ready and self._fits(self._ready[0]):
-                request, choice, before, copied, logits = self._ready.popleft()
-                live = _Live(request, choice, before, 0, len(request.prompt))
-                if copied is not None:
-                    self.decoder.place(copied, len(self._live))
-                    live.offset = len(copied.tokens)
-                    copied.users -= 1
-                self._live.append(live)
-                seated.append((request, choice, logits))
-            self._advance([(r, c) for r, c, _ in seated], torch.stack([x for _, _, x in seated]))
-            self._leave()
+            live = self._ready.popleft()
+            if live.copied is not None:
+                self.decoder.place(live.copied, len(self._live))
+                live.copied = None
+            self._live.append(live)
 
-    def _fits(self, entry: tuple[Request, Choice, Any, Segment | None, Tensor]) -> bool:
+    def _fits(self, live: _Live) -> bool:
         """Whether one more choice has a slot and, should all grow as long as they may, room in it."""
+        longest = live.offset + live.request.max_tokens - len(live.choice.tokens)
         if not self._live:
             return True
-        request, _, _, copied, _ = entry
-        longest = (len(copied.tokens) if copied else 0) + request.max_tokens
         for live in self._live:
             longest = max(longest, live.offset + live.request.max_tokens - len(live.choice.tokens))
         count = len(self._live) + 1
@@ -468,10 +472,13 @@ class Engine:
         for k in reversed([k for k, live in enumerate(self._live) if live.choice.ended]):
             request = self._live[k].request
             self._vacate(k)
-            request.finished += 1
-            if request.finished == len(request.choices):
-                self._close_request(request)
+            self._ended(request)
         self._forget()
+
+    def _ended(self, request: Request) -> None:
+        request.finished += 1
+        if request.finished == len(request.choices):
+            self._close_request(request)
 
     def _vacate(self, slot: int) -> None:
         live = self._live[slot]
