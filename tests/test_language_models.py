@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,11 @@ def seeded(prompt: str, config: GenerateConfig) -> str:
 
 def cached(asked: list[str], path: Path | None = None, **arguments: Any) -> LanguageModel:
     return scripted(seeded, asked, cache=ReplyCache(path), **arguments)
+
+
+def said(text: str) -> ModelOutput:
+    used = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    return ModelOutput.from_content("m", text).model_copy(update={"usage": used})
 
 
 def ask(model: LanguageModel, prompt: str = "a", n: int = 1, first: int = 0, **sampling: Any) -> list[Reply]:
@@ -92,7 +98,7 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
         await asyncio.sleep(0.02)
         if len(asked) == 1:
             raise ValueError("once")
-        return ModelOutput.from_content("m", f"reply {len(asked)}")
+        return said(f"reply {len(asked)}")
 
     model = LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), cache=ReplyCache(None))
 
@@ -111,7 +117,7 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
 def test_one_that_is_cancelled_does_not_block_the_others() -> None:
     async def reply(*given: Any) -> ModelOutput:
         await asyncio.sleep(0.05)
-        return ModelOutput.from_content("m", "reply")
+        return said("reply")
 
     model = LanguageModel(
         get_model("mockllm/model", custom_outputs=reply, memoize=False),
@@ -219,7 +225,8 @@ def test_two_processes_share_a_cache(tmp_path: Path) -> None:
         "asyncio.run(main())"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "replies.db")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) for _ in range(2)]
     wanted = [f"q{k}!" for k in range(60)]
     assert [json.loads(process.communicate(timeout=120)[0]) for process in running] == [wanted] * 2
     assert len(ReplyCache(tmp_path / "replies.db")) == 60

@@ -10,9 +10,11 @@ from heuretic.lm.question_sets import QuestionSet, question_set, questions
 from heuretic.lm.questions import Question, read_questions
 from heuretic.lm.replies import Outcome, Reply, Usage
 from heuretic.lm.sampling import Sampling
+from heuretic.lm.solver import solver
+from heuretic.lm.tuning import Accuracy
 
 __all__ = [
-    "OPRO", "Answer", "Budget", "BudgetSpent", "LanguageModel", "ModelError", "Outcome", "Price", "Question", "QuestionSet", "Reply",
-    "ReplyCache", "Sample", "Sampling", "Step", "Strategy", "Usage", "answer_all", "answers", "model", "optimize_prompt", "question_set",
-    "questions", "read_questions",
+    "OPRO", "Accuracy", "Answer", "Budget", "BudgetSpent", "LanguageModel", "ModelError", "Outcome", "Price", "Question", "QuestionSet",
+    "Reply", "ReplyCache", "Sample", "Sampling", "Step", "Strategy", "Usage", "answer_all", "answers", "model", "optimize_prompt",
+    "question_set", "questions", "read_questions", "solver",
 ]  # fmt: skip
