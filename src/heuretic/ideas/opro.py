@@ -207,9 +207,8 @@ def problems(
                     "evaluations": tuple(counts),
                 },
             )
-        told.append(
-            f"{title}: OPRO came to {fmean(counts):.0f} of {plan.evaluations} evaluations before it had nothing new"
-        )
+        dry = " before it had nothing new" if min(counts) < plan.evaluations else ""
+        told.append(f"{title}: OPRO came to {fmean(counts):.0f} of {plan.evaluations} evaluations{dry}")
         for other in ("random search", "hill climbing"):
             pair = compare(arms, metric, f"OPRO, {title}", f"{other}, {title}", less_is_better=True)
             comparisons.append(pair)
