@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.log._samples import sample_active
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -28,6 +29,7 @@ from inspect_ai.model import (
     get_model_info,
 )
 from inspect_ai.model import ModelUsage as InspectUsage
+from inspect_ai.model._model import ModelEventSink, use_model_event_sink
 from pydantic import ValidationError
 from tenacity import RetryError
 
@@ -88,6 +90,23 @@ class _Turn:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     askers: int = 0
+
+
+class _Unrecorded(ModelEventSink):
+    """Lets records of calls go.
+
+    inspect-ai appends each to the transcript of the context it runs in. Outside its evaluations nobody reads or ends that
+    one: it would hold every prompt and reply until the process ends.
+    """
+
+    def on_pending(self, event: Any) -> None:
+        pass
+
+    def on_complete(self, event: Any) -> None:
+        pass
+
+
+_UNRECORDED = _Unrecorded()
 
 
 class ModelError(Exception):
@@ -199,7 +218,8 @@ class LanguageModel:
             self.budget.reserve(reserved, self.price)
         used, replies = Usage(), []
         try:
-            output = await self.inspect.generate(messages, config=self._config(sampling, samples))
+            with use_model_event_sink(_UNRECORDED if sample_active() is None else None):
+                output = await self.inspect.generate(messages, config=self._config(sampling, samples))
             replies = _replies(output, self.price, len(samples), self.line)
         except Exception as error:
             if _mistaken(error):
