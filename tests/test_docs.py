@@ -97,6 +97,15 @@ def test_the_page_on_sharing_runs(tmp_path: Path) -> None:
     assert "Study('road': 20 finished" in run_page("docs/sharing.md", 1, tmp_path)
 
 
+def test_the_page_on_reasoning_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/reasoning.md", 5, tmp_path)
+    assert re.search(r"^\w+ (\S+) Usage\(input_tokens=[1-9]\d*, .*calls=1\)", printed, re.MULTILINE)
+    assert "stopped: " in printed
+    assert re.search(r"^\[.*\] -> ", printed, re.MULTILINE)
+    assert re.search(r"^Direct\(instruction=.* [01]\.\d+", printed, re.MULTILINE)
+    assert "coverage by 100 samples 0.67" in printed
+
+
 def test_the_page_on_ray_runs(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     assert "Study('on ray': 20 finished" in run_page("docs/ray.md", 1, tmp_path)
@@ -112,6 +121,7 @@ def test_every_file_and_command_that_the_documents_name_exists() -> None:
         "docs/interop.md",
         "docs/carbon.md",
         "docs/ray.md",
+        "docs/reasoning.md",
         "docs/sharing.md",
     ):
         text = (ROOT / name).read_text()

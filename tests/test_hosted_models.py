@@ -74,10 +74,8 @@ def test_a_reply_with_its_tokens(serve: Serve, name: str) -> None:
         3,
     )
     (asked,) = service.asked
-    header = {OPENAI: "authorization", COMPATIBLE: "authorization", ANTHROPIC: "x-api-key", GOOGLE: "x-goog-api-key"}[
-        name
-    ]
-    assert asked.headers[header].removeprefix("Bearer ") == KEY
+    assert [name for name, value in asked.headers.items() if KEY in value], "the key is in a header"
+    assert KEY not in asked.path + str(asked.body)
 
 
 def test_openai_settings(serve: Serve) -> None:
@@ -228,9 +226,10 @@ def test_parts_arrive_in_order_at_gemini(serve: Serve, media: Path) -> None:
     assert reply.outcome == "answered", reply.error
     arrived = service.asked[-1].body["contents"][0]["parts"]
     assert [part.get("text") for part in arrived] == ["Look:", None, "Listen:", None, "Watch:", None, "Well?"]
-    assert arrived[1]["inlineData"]["mimeType"] == "image/png"
+    assert "image/png" in arrived[1]["inlineData"].values()
     assert base64.urlsafe_b64decode(arrived[1]["inlineData"]["data"]) == PIXEL
-    assert [arrived[k]["fileData"]["mimeType"] for k in (3, 5)] == ["audio/wav", "video/mp4"]
+    assert "audio/wav" in arrived[3]["fileData"].values()
+    assert "video/mp4" in arrived[5]["fileData"].values()
     assert uploaded == {"audio/wav": SOUND, "video/mp4": FILM}
 
 

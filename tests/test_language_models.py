@@ -22,6 +22,11 @@ def cached(asked: list[str], path: Path | None = None, **arguments: Any) -> Lang
     return scripted(seeded, asked, cache=ReplyCache(path), **arguments)
 
 
+def said(text: str) -> ModelOutput:
+    used = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    return ModelOutput.from_content("m", text).model_copy(update={"usage": used})
+
+
 def ask(model: LanguageModel, prompt: str = "a", n: int = 1, first: int = 0, **sampling: Any) -> list[Reply]:
     return asyncio.run(model.sample(prompt, n, Sampling(**sampling), first=first))
 
@@ -92,7 +97,7 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
         await asyncio.sleep(0.02)
         if len(asked) == 1:
             raise ValueError("once")
-        return ModelOutput.from_content("m", f"reply {len(asked)}")
+        return said(f"reply {len(asked)}")
 
     model = LanguageModel(get_model("mockllm/model", custom_outputs=reply, memoize=False), cache=ReplyCache(None))
 
@@ -111,7 +116,7 @@ def test_two_that_ask_the_same_at_once_wait_for_one_call() -> None:
 def test_one_that_is_cancelled_does_not_block_the_others() -> None:
     async def reply(*given: Any) -> ModelOutput:
         await asyncio.sleep(0.05)
-        return ModelOutput.from_content("m", "reply")
+        return said("reply")
 
     model = LanguageModel(
         get_model("mockllm/model", custom_outputs=reply, memoize=False),

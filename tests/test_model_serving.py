@@ -1,10 +1,14 @@
 """The server of the OpenAI protocol: asked by OpenAI's own client and by inspect-ai, over real sockets."""
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +23,7 @@ from inspect_ai.model import (
     ModelOutput,
     ModelUsage,
 )
-from openai import BadRequestError, InternalServerError, NotFoundError, OpenAI
+from openai import APIConnectionError, BadRequestError, InternalServerError, NotFoundError, OpenAI
 
 from heuretic.lm import Sampling, model
 from heuretic.lm.serving import serve_app
@@ -33,8 +37,10 @@ def reply(prompt: str, config: GenerateConfig) -> ModelOutput:
     if "fail" in prompt:
         raise RuntimeError("the model broke")
     if "long" in prompt:
-        return ModelOutput.from_content(
-            "m", "the prompt has 9,000 tokens, the context 2,048", stop_reason="model_length"
+        said = "the prompt has 9,000 tokens, the context 2,048"
+        none = ModelUsage(input_tokens=9000, output_tokens=0, total_tokens=9000)
+        return ModelOutput.from_content("m", "", stop_reason="model_length", error=said).model_copy(
+            update={"usage": none}
         )
     tokens = [Logprob(token=t, logprob=-0.5, bytes=None, top_logprobs=None) for t in ("Par", "is")]
     stop = "max_tokens" if config.max_tokens == 1 else "stop"
@@ -160,3 +166,55 @@ def test_inspect_ai_and_language_models_against_it(client: OpenAI, url: str, mon
     assert [r.logprob for r in replies] == [-1.0] * 3
     (long,) = asyncio.run(asked.sample("long"))
     assert (long.outcome, long.error) == ("overflow", "the prompt has 9,000 tokens, the context 2,048")
+
+
+def test_the_command_serves_a_local_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real weights, a process of its own, OpenAI's client."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "heuretic", "models", "serve", "heuretic/smollm2-135m", "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
+            for _ in range(1200):  # imports take long on a busy machine
+                try:
+                    (served,) = client.models.list()
+                    break
+                except APIConnectionError:
+                    assert process.poll() is None, process.stderr and process.stderr.read()
+                    time.sleep(0.2)
+            assert served.id == "heuretic/smollm2-135m"
+            settings: Any = {
+                "model": served.id,
+                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            }
+            done = client.chat.completions.create(**settings, temperature=0, max_tokens=12, logprobs=True)
+            assert "Paris" in str(done.choices[0].message.content)
+            chances = done.choices[0].logprobs
+            assert chances is not None
+            assert all(token.logprob <= 0 for token in chances.content or [])
+            drawn = [
+                client.chat.completions.create(**settings, temperature=1, max_tokens=8, n=3, seed=4) for _ in range(2)
+            ]
+            texts = [[choice.message.content for choice in each.choices] for each in drawn]
+            assert texts[0] == texts[1]
+            assert len(set(texts[0])) > 1
+            with pytest.raises(BadRequestError, match=r"must have fewer than [0-9,]+ tokens, got"):
+                client.chat.completions.create(model=served.id, messages=[{"role": "user", "content": "word " * 9000}])
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130, -signal.SIGINT)
+
+
+def test_an_open_address_is_warned_of_and_mistakes_are_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "heuretic", "models", "serve", "nobody/knows", "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "warning: anyone who can reach 0.0.0.0 can use this model" in done.stderr
+    assert "error: model 'nobody/knows' cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr

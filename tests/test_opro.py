@@ -22,6 +22,7 @@ from heuretic.lm.opro import (
     Parts,
     PromptSearch,
     PublishedParsing,
+    Rate,
     TourMetaPrompt,
     TravellingSalesman,
     drive,
@@ -30,7 +31,6 @@ from heuretic.lm.opro import (
     split_questions,
 )
 from heuretic.lm.opro.problems import Line, Tour
-from heuretic.lm.opro.prompts import Accuracy
 from heuretic.lm.opro.scoring import matches, prediction
 from heuretic.lm.strategies import ChainOfThought, Instructed, SelfConsistency
 from heuretic.search import Algorithm, Result
@@ -561,9 +561,9 @@ class TestPrompts:
         assert result.best.held_out is None
 
     def test_intervals(self) -> None:
-        assert Accuracy(0, 10).interval == pytest.approx((0.0, 0.2775), abs=1e-4)  # Wilson, by hand
-        assert Accuracy(8, 10).interval == pytest.approx((0.4902, 0.9433), abs=1e-4)
-        assert Accuracy(10, 10).interval[1] == 1.0
+        assert Rate(0, 10).interval == pytest.approx((0.0, 0.2775), abs=1e-4)  # Wilson, by hand
+        assert Rate(8, 10).interval == pytest.approx((0.4902, 0.9433), abs=1e-4)
+        assert Rate(10, 10).interval[1] == 1.0
 
 
 class TestOfficialScoring:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
+from heuretic.cli.ask import ask
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
 app.add_typer(models_app, name="models")
+app.command()(ask)
 app.command()(compare)
 app.command()(carbon)
 app.command()(describe)

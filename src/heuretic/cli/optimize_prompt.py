@@ -17,7 +17,7 @@ from heuretic.cli.files import UsageError
 
 if TYPE_CHECKING:
     from heuretic.lm import Budget
-    from heuretic.lm.opro import Accuracy, Measured, Plan, PromptResult, PromptSearch
+    from heuretic.lm.opro import Measured, Plan, PromptResult, PromptSearch, Rate
     from heuretic.lm.replies import Usage
     from heuretic.study import Study
 
@@ -226,7 +226,7 @@ def _print(result: PromptResult, parts: Any, study: Study, free: bool) -> None:
     console.print(f"Stored in {study.store.url} as {study.name!r}.", markup=False, soft_wrap=True)
 
 
-def _text(accuracy: Accuracy | None) -> str:
+def _text(accuracy: Rate | None) -> str:
     return "-" if accuracy is None else escape(str(accuracy))
 
 

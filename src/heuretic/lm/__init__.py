@@ -6,11 +6,15 @@ from heuretic.lm.budget import Budget, BudgetSpent, Price
 from heuretic.lm.cache import ReplyCache
 from heuretic.lm.model import LanguageModel, ModelError, model
 from heuretic.lm.opro import OPRO, optimize_prompt
+from heuretic.lm.question_sets import QuestionSet, question_set, questions
 from heuretic.lm.questions import Question, read_questions
 from heuretic.lm.replies import Outcome, Reply, Usage
 from heuretic.lm.sampling import Sampling
+from heuretic.lm.solver import solver
+from heuretic.lm.tuning import Accuracy
 
 __all__ = [
-    "OPRO", "Answer", "Budget", "BudgetSpent", "LanguageModel", "ModelError", "Outcome", "Price", "Question", "Reply", "ReplyCache", "Sample",
-    "Sampling", "Step", "Strategy", "Usage", "answer_all", "answers", "model", "optimize_prompt", "read_questions",
+    "OPRO", "Accuracy", "Answer", "Budget", "BudgetSpent", "LanguageModel", "ModelError", "Outcome", "Price", "Question", "QuestionSet",
+    "Reply", "ReplyCache", "Sample", "Sampling", "Step", "Strategy", "Usage", "answer_all", "answers", "model", "optimize_prompt",
+    "question_set", "questions", "read_questions", "solver",
 ]  # fmt: skip

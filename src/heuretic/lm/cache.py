@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ class ReplyCache:
             self.path or ":memory:", timeout=60, check_same_thread=False, isolation_level=None
         )
         try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS replies (request BLOB, sample INTEGER, reply TEXT NOT NULL, "
@@ -40,6 +41,17 @@ class ReplyCache:
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise _damaged(self.path, error) from error
+
+    def _write_ahead(self) -> None:
+        """Switch to a write-ahead log; SQLite does not wait for its turn at this, so it is tried until it works."""
+        for _ in range(600):
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                time.sleep(0.1)
 
     def get(self, request: bytes, samples: Iterable[int]) -> dict[int, Reply]:
         """Return those of the samples that are kept and can be read, by index. Raises: ValueError if the file is damaged."""

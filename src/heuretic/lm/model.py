@@ -446,7 +446,7 @@ def _unusable(error: BaseException) -> bool:
     text = str(error)
     spent = getattr(error, "code", None) == "insufficient_quota" or "credit balance is too low" in text
     bad_key = _status(error) == 400 and ("API_KEY_INVALID" in text or "API key not valid" in text)  # Gemini's answer
-    return isinstance(error, PrerequisiteError) or _status(error) in (401, 403, 404) or spent or bad_key
+    return isinstance(error, PrerequisiteError | ModelError) or _status(error) in (401, 403, 404) or spent or bad_key
 
 
 def _line(error: BaseException | str, key: str = "") -> str:

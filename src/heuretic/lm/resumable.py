@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 14
+"""What has come of a chunk when a server falls silent is lost, so that chunks are small."""
 TIMEOUT_S = 30.0
 """Longest wait for a connection, or for the next bytes of one."""
 TRIES = 5
@@ -101,7 +102,7 @@ def _read(
         if size and total and total != size:
             raise TransferError(f"{url} must have {size:,} bytes, got {total:,}")
         most = size or total
-        with part.open("ab" if have else "wb") as file:
+        with part.open("ab" if have else "wb", buffering=0) as file:
             for chunk in answer.raw.stream(CHUNK_BYTES, decode_content=False):  # raises if fewer come than announced
                 file.write(chunk)
                 have += len(chunk)

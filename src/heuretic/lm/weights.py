@@ -26,7 +26,7 @@ from urllib.request import url2pathname
 
 from heuretic.data.files import cache_folder, sha256
 from heuretic.lm.model import ModelError
-from heuretic.lm.resumable import CHUNK_BYTES, Progress, TransferError, fetch
+from heuretic.lm.resumable import Progress, TransferError, fetch
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -457,7 +457,7 @@ def _join(sources: Iterable[tuple[Path, str]], target: Path, expected: str | Non
     digest = hashlib.sha256()
 
     def copy(source: IO[bytes]) -> None:
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(1 << 18):
             digest.update(chunk)
             file.write(chunk)
 

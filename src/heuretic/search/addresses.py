@@ -187,7 +187,7 @@ ALGORITHMS: Addresses[Algorithm] = Addresses(
         "restarts": ("heuretic.search.restarts", "Restarts", {}),
         **{
             f"optuna-{name}": ("heuretic.search.optuna_samplers", "OptunaSampler", {"sampler": name})
-            for name in ("heuretic.search.cmaes", "gp", "nsga2", "nsga3", "qmc", "random", "tpe")
+            for name in ("cmaes", "gp", "nsga2", "nsga3", "qmc", "random", "tpe")
         },
     },
     "algorithm",

@@ -70,12 +70,14 @@ class Decoder:
         self.dtype: torch.dtype = model.dtype
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
+        # Slots begin as zeros: what was never written is masked, but would still spoil sums if it happened to be NaN.
         self._room = 0  # tokens that fit in each slot
         self._step: _Step | None = None
         for module in model.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module._heuretic_decoder = self
-        _pack(model)
+        for name in [name for name, _ in model.named_modules() if name]:
+            pack(model, name)
 
     @torch.inference_mode()
     def step(self, rows: list[Row]) -> Tensor:
@@ -120,7 +122,7 @@ class Decoder:
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
             for kept, new in ((self._keys, key), (self._values, value)):
                 if layer not in kept:
-                    kept[layer] = new.new_empty(self.slots, new.shape[1], self._room, new.shape[3])
+                    kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
         if length > self._room:
             self._grow(length, slot)
         for layer, (key, value) in enumerate(zip(segment.keys, segment.values, strict=True)):
@@ -132,7 +134,7 @@ class Decoder:
         room = -(-need // _GRAIN) * _GRAIN
         for kept in (self._keys, self._values):
             for layer, old in kept.items():
-                new = old.new_empty(old.shape[0], old.shape[1], room, old.shape[3])
+                new = old.new_zeros(old.shape[0], old.shape[1], room, old.shape[3])
                 new[:live, :, : self._room] = old[:live]
                 kept[layer] = new
         self._room = room
@@ -151,7 +153,7 @@ class Decoder:
         assert step is not None
         if layer not in self._keys:
             for kept, new in ((self._keys, key), (self._values, value)):
-                kept[layer] = new.new_empty(self.slots, new.shape[1], self._room, new.shape[3])
+                kept[layer] = new.new_zeros(self.slots, new.shape[1], self._room, new.shape[3])
         keys, values = self._keys[layer], self._values[layer]
         kv_heads, size = key.shape[1], query.shape[3]
         group = query.shape[1] // kv_heads
@@ -324,9 +326,9 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
-def _pack(model: nn.Module) -> None:
-    """Replace the linear layers of a bfloat16 model by packed ones, the unpacked weights being freed one by one."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:
-                setattr(parent, name, PackedLinear(child))
+def pack(model: nn.Module, name: str) -> None:
+    """Replace a linear layer of a bfloat16 model by a packed one; do nothing to other modules."""
+    parent, _, leaf = name.rpartition(".")
+    layer = model.get_submodule(name)
+    if type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16:
+        setattr(model.get_submodule(parent), leaf, PackedLinear(layer))

@@ -140,6 +140,7 @@ class Engine:
         self._wake = threading.Condition()
         self._closed = False
         self._waiting: deque[Request] = deque()
+        self._open: set[Request] = set()
         self._reading: list[_Reading] = []
         self._ready: deque[tuple[Request, Choice, tuple[tuple[Segment, int], ...], Segment | None, Tensor]] = deque()
         self._live: list[_Live] = []
@@ -176,6 +177,7 @@ class Engine:
                     self._wake.wait()
                 closed = self._closed
                 self._waiting += self._inbox
+                self._open.update(self._inbox)
                 self._inbox.clear()
             if closed:
                 self._fail(RuntimeError("the model has been closed"))
@@ -186,22 +188,23 @@ class Engine:
                 self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        requests = {id(r): r for r in self._waiting}
-        requests |= {id(r.request): r.request for r in self._reading}
-        requests |= {id(r[0]): r[0] for r in self._ready}
-        requests |= {id(r.request): r.request for r in self._live}
         self._waiting.clear()
         self._reading.clear()
         self._ready.clear()
         self._live.clear()
         self._segments.clear()
-        for request in requests.values():
-            request.done(error)
+        while self._open:
+            self._open.pop().done(error)
+
+    def _close_request(self, request: Request) -> None:
+        self._open.discard(request)
+        request.done(None)
 
     # ---- one turn ----
 
     def _turn(self) -> None:
         self._drop_cancelled()
+        self._open = {request for request in self._open if not request.cancelled}
         self._seat()
         while self._waiting and self._budget() > 0 and len(self._live) + len(self._ready) < self.decoder.slots:
             self._begin(self._waiting.popleft())
@@ -358,7 +361,7 @@ class Engine:
             segment.users -= 1
         self._forget()
         if request.scored:
-            request.done(None)
+            self._close_request(request)
 
     def _seat(self) -> None:
         """Give free slots to choices whose prompt has been read, and pick their first token."""
@@ -455,7 +458,7 @@ class Engine:
             self._vacate(k)
             request.finished += 1
             if request.finished == len(request.choices):
-                request.done(None)
+                self._close_request(request)
         self._forget()
 
     def _vacate(self, slot: int) -> None:

@@ -17,11 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from heuretic.lm.local.decoder import pack
 from heuretic.lm.model import ModelError
 from heuretic.lm.weights import find_weights
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """Formats of values in a GGUF file by the numbers of their types; 8 is a text and 9 an array."""
+
+
+_AS_THEY_ARE = ("token_embd.weight", "output.weight")
+"""Tensors whose numbers no architecture changes on the way into a file; they are the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,16 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any, begin: int | None) -> None:
         self._tokenizer = tokenizer
         self._begin = begin
-        self.names = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+        self.names: dict[str, str | None] = {
+            k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)
+        }
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt; the one at the beginning is there also for an empty text, if the model has one."""
+        """Return the tokens of a prompt: at least one, which for an empty text is a special token that separates texts."""
         tokens = self._tokenizer.encode(text, add_special_tokens=False)
         if self._begin is not None and tokens[:1] != [self._begin]:
             tokens = [self._begin, *tokens]
-        return tokens
+        return tokens or [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id or 0]
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
@@ -119,10 +126,8 @@ def _from_folder(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
 
 def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
     from accelerate import init_empty_weights
-    from gguf import GGMLQuantizationType, dequantize
-    from gguf.constants import GGML_QUANT_SIZES
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
-    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer, get_gguf_tokenizer
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
         TensorProcessor,
@@ -130,11 +135,12 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
         load_gguf_checkpoint,
     )
 
-    tensors = read_header(path)
+    tensors, about_model = read_header(path)
     architecture, vocabulary, about = get_gguf_tokenizer(str(path))
     backend, more = convert_gguf_tokenizer(architecture, vocabulary)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **{**about, **more})
-    settings = load_gguf_checkpoint(str(path))["config"]
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=backend, **{**about, **more})
+    common = _settings(architecture, about_model, tensors)
+    settings = common or load_gguf_checkpoint(str(path))["config"]
     if not 0 < settings.get("num_hidden_layers", 1) <= len(tensors):
         raise ModelError(
             f"{path} must have tensors for {settings['num_hidden_layers']} layers, got {len(tensors)} in all"
@@ -143,26 +149,30 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="heuretic")
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=settings)
-    names = get_gguf_hf_weights_map(model, processor)
-    data = np.memmap(path, mode="r")
+    names = _names(model, architecture) if common else get_gguf_hf_weights_map(model, processor)
     wanted = dict(model.named_parameters())
     for tensor in tensors:
-        kind = GGMLQuantizationType(tensor.kind)
-        block, size = GGML_QUANT_SIZES[kind]
-        raw = data[tensor.start : tensor.start + tensor.size].reshape(
-            *tensor.shape[:-1], tensor.shape[-1] // block * size
+        values = (
+            _unpacked(path, tensor, dtype)
+            if common and tensor.name in _AS_THEY_ARE
+            else processor.process(
+                weights=_unpacked(path, tensor, torch.float32).numpy(),
+                name=tensor.name,
+                tensor_key_mapping=names,
+                parsed_parameters={"tensors": {}},
+            ).weights
         )
-        values = processor.process(
-            weights=dequantize(raw, kind), name=tensor.name, tensor_key_mapping=names, parsed_parameters={"tensors": {}}
-        )
-        name = names.get(values.name)
+        name = names.get(tensor.name)
         if name is None or name not in wanted:
             continue
-        new = torch.from_numpy(np.array(values.weights)).to(dtype)
+        new = torch.as_tensor(np.array(values) if isinstance(values, np.ndarray) else values).to(dtype)
         if new.shape != wanted[name].shape:
             raise ModelError(f"{path}: {tensor.name} must have shape {list(wanted[name].shape)}, got {list(new.shape)}")
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, torch.nn.Parameter(new, requires_grad=False))
+        del new, values
+        if leaf == "weight" and ".layers." in name:
+            pack(model, owner)
     model.tie_weights()
     missing = [name for name, value in model.named_parameters() if value.is_meta]
     if missing:
@@ -171,6 +181,71 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any, int | None]:
         )
     begin = tokenizer.bos_token_id if about.get("add_bos_token") else None
     return model, tokenizer, begin
+
+
+def _names(model: Any, architecture: str) -> dict[str, str]:
+    """Return the names in a model of the tensors in a file."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    known = next(k for k, v in MODEL_ARCH_NAMES.items() if v == architecture)
+    table = get_tensor_name_map(known, model.config.num_hidden_layers)
+    names = {}
+    for name, _ in model.named_parameters():
+        stem, _, leaf = name.rpartition(".")
+        found = table.get_name(stem)
+        if found is not None:
+            names[f"{found}.{leaf}"] = name
+    return names
+
+
+def _unpacked(path: Path, tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor as numbers, read and converted some rows at a time: vocabularies are large."""
+    from gguf import GGMLQuantizationType, dequantize
+
+    rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    row_bytes = tensor.size // rows
+    out = torch.empty(tensor.shape, dtype=dtype)
+    flat = out.view(rows, -1)
+    at_once = max(1, 2**22 // row_bytes)
+    for first in range(0, rows, at_once):
+        count = min(at_once, rows - first)
+        raw = np.fromfile(path, np.uint8, count * row_bytes, offset=tensor.start + first * row_bytes)
+        kind = GGMLQuantizationType(tensor.kind)
+        if kind in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
+            values = raw.view(np.float32 if kind == GGMLQuantizationType.F32 else np.float16)
+        else:
+            values = dequantize(raw.reshape(count, -1) if len(tensor.shape) < 3 else raw, kind)
+        flat[first : first + count] = torch.from_numpy(np.array(values, np.float32)).reshape(count, -1)
+    return out
+
+
+def _settings(architecture: str, about: dict[str, Any], tensors: list[StoredTensor]) -> dict[str, Any] | None:
+    """Return the configuration of a common architecture; None for others, for which transformers has rules of their own.
+
+    Theirs would be right for all, but read every word of the vocabulary into an array, which takes seconds and 300 MB.
+    """
+    from transformers.integrations.ggml import GGUF_CONFIG_DEFAULTS_MAPPING, GGUF_CONFIG_MAPPING
+
+    if architecture not in ("llama", "qwen2", "qwen3", "gemma2", "gemma3"):
+        return None
+    embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
+    if embedding is None or len(embedding.shape) != 2 or "mistral" in str(about.get("general.name")).lower():
+        return None
+    settings: dict[str, Any] = {
+        "model_type": "gemma3_text" if architecture == "gemma3" else architecture,
+        "tie_word_embeddings": all(t.name != "output.weight" for t in tensors),
+        **(GGUF_CONFIG_DEFAULTS_MAPPING.get(architecture) or {}),
+        "vocab_size": embedding.shape[0],
+    }
+    for group, names in (
+        ("tokenizer", GGUF_CONFIG_MAPPING.get("tokenizer", {})),
+        (architecture, GGUF_CONFIG_MAPPING[architecture]),
+    ):
+        for old, new in names.items():
+            value = about.get(f"{group}.{old}")
+            if new not in (None, -1, "vocab_size") and value is not None:
+                settings[new] = value
+    return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +259,16 @@ class StoredTensor:
     size: int
 
 
-def read_header(path: Path) -> list[StoredTensor]:
+def read_header(path: Path) -> tuple[list[StoredTensor], dict[str, Any]]:
     """Return the tensors of a GGUF file (version 2 or 3), after checking that all that is declared lies within it.
+
+    Returns: The tensors, and what else is said by name; None for what is an array.
 
     Raises: ModelError for anything else.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Header(data).tensors()
+            return _Header(data).read()
     except (struct.error, ValueError, IndexError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path} must be a whole file of GGUF, got a damaged one: {error}") from error
 
@@ -235,7 +312,7 @@ class _Header:
                 self.value(inner, depth + 1)
         return None
 
-    def tensors(self) -> list[StoredTensor]:
+    def read(self) -> tuple[list[StoredTensor], dict[str, Any]]:
         from gguf.constants import GGML_QUANT_SIZES
 
         if self.data[:4] != b"GGUF":
@@ -275,4 +352,4 @@ class _Header:
                 raise ValueError(
                     f"{name} has bytes {begin + start} to {begin + start + size}, and the file has {len(self.data)}"
                 )
-        return [StoredTensor(name, shape, kind, begin + start, size) for name, shape, kind, start, size in found]
+        return [StoredTensor(name, shape, kind, begin + start, size) for name, shape, kind, start, size in found], about

@@ -10,13 +10,12 @@ from heuretic.lm.opro.meta_prompts import (
 )
 from heuretic.lm.opro.problems import Line, LinearRegression, Tour, TravellingSalesman, drive
 from heuretic.lm.opro.prompts import (
-    Accuracy,
-    CanonicalMatch,
     Measured,
     Parts,
     Plan,
     PromptResult,
     PromptSearch,
+    Rate,
     SearchStopped,
     optimize_prompt,
     parse_for,
@@ -25,7 +24,7 @@ from heuretic.lm.opro.prompts import (
 from heuretic.lm.opro.scoring import OfficialScoring, PublishedParsing
 
 __all__ = [
-    "OPRO", "Accuracy", "CanonicalMatch", "InstructionMetaPrompt", "Line", "LinearRegression", "Measured", "MetaPrompt", "NumbersMetaPrompt",
-    "OPROUsing", "OfficialScoring", "Parts", "Plan", "PromptResult", "PromptSearch", "PublishedParsing", "SearchStopped", "Tour",
+    "OPRO", "InstructionMetaPrompt", "Line", "LinearRegression", "Measured", "MetaPrompt", "NumbersMetaPrompt",
+    "OPROUsing", "OfficialScoring", "Parts", "Plan", "PromptResult", "PromptSearch", "PublishedParsing", "Rate", "SearchStopped", "Tour",
     "TourMetaPrompt", "TravellingSalesman", "drive", "optimize_prompt", "parse_for", "published", "split_questions",
 ]  # fmt: skip

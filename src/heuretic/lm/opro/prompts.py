@@ -18,13 +18,14 @@ from heuretic.lm.model import LanguageModel
 from heuretic.lm.opro.algorithm import OPRO, OPRORun, OPROUsing
 from heuretic.lm.opro.meta_prompts import InstructionMetaPrompt, published
 from heuretic.lm.opro.scoring import OfficialScoring, PublishedParsing
-from heuretic.lm.parsing import AfterCue, Choice, FinalNumber, Parse, canonical, canonical_number
+from heuretic.lm.parsing import AfterCue, Choice, FinalNumber, Parse, canonical_number
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Reply, Usage
 from heuretic.lm.sampling import Sampling
 from heuretic.lm.strategies.instructed import Instructed, Position
-from heuretic.lm.strategies.prompting import winner
+from heuretic.lm.strategies.prompting import parser_of, winner
 from heuretic.lm.verifier import Verifier
+from heuretic.lm.verifiers.comparing import Exact
 from heuretic.lm.waiting import wait
 from heuretic.search.algorithm import Result
 from heuretic.search.choices import Text, text
@@ -38,7 +39,7 @@ class SearchStopped(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class Rate:
     """How many of how many questions were answered right."""
 
     right: float
@@ -103,9 +104,9 @@ class Measured:
 
     instruction: str
     program: Any
-    train: Accuracy | None = None
-    validation: Accuracy | None = None
-    held_out: Accuracy | None = None
+    train: Rate | None = None
+    validation: Rate | None = None
+    held_out: Rate | None = None
     step: int = -1
 
 
@@ -200,7 +201,7 @@ class PromptSearch:
         settings = opro or OPRO(prompt)
         settings = replace(settings, {"meta_prompt": prompt, "steps": steps})
         self.algorithm: OPROUsing = settings.using(self.optimizer)
-        self.verify = verify or (OfficialScoring() if official else CanonicalMatch(getattr(strategy, "parse", None)))
+        self.verify = verify or (OfficialScoring() if official else Exact(parse=parser_of(strategy)))
         self.validate_every, self.count, self.seed, self.concurrency = validate_every, finalists, seed, concurrency
         self.space = Space(self.program)
         self._reserved = Usage()
@@ -231,12 +232,12 @@ class PromptSearch:
             "tokens_out": float(usage.output_tokens), "calls": float(usage.calls), **({} if cost is None else {"cost": cost}),
         }  # fmt: skip
 
-    def _measure(self, program: Any, questions: Sequence[Question]) -> tuple[Accuracy, Usage, float | None, float]:
+    def _measure(self, program: Any, questions: Sequence[Question]) -> tuple[Rate, Usage, float | None, float]:
         return wait(self._measured(program, questions))
 
     async def _measured(
         self, program: Strategy, questions: Sequence[Question]
-    ) -> tuple[Accuracy, Usage, float | None, float]:
+    ) -> tuple[Rate, Usage, float | None, float]:
         right, usage, silent = 0.0, Usage(), 0
         costs: list[float | None] = []
         async for number, answer in answers(program, questions, self.scorer, concurrency=self.concurrency):
@@ -246,7 +247,7 @@ class PromptSearch:
             usage += answer.usage
             costs.append(answer.cost)
         cost = None if any(c is None for c in costs) else math.fsum(c for c in costs if c is not None)
-        return Accuracy(right, len(questions)), usage, cost, silent / len(questions)
+        return Rate(right, len(questions)), usage, cost, silent / len(questions)
 
     # -- before -----------------------------------------------------------------------------------------------------
 
@@ -320,8 +321,8 @@ class PromptSearch:
             seen = metrics.get("validation")
             size = len(self.parts.validation)
             found[result.genome] = Measured(
-                self.instruction(program), program, Accuracy(round((result.score or 0.0) * of, 6), of),
-                Accuracy(round(seen * size, 6), size) if seen is not None and size else None,
+                self.instruction(program), program, Rate(round((result.score or 0.0) * of, 6), of),
+                Rate(round(seen * size, 6), size) if seen is not None and size else None,
                 step=run.steps.get(result.number, -1) if run is not None else -1,
             )  # fmt: skip
         initial = found.get(first)
@@ -387,27 +388,6 @@ class PromptSearch:
         if self.budget is not None and self._reserved.tokens:
             self.budget.settle(self._reserved, Usage(), self.scorer.price)
             self._reserved = Usage()
-
-
-class CanonicalMatch:
-    """Right if the canonical answer is the target in its canonical form, or is the same number.
-
-    Args: parse: What gave the answers their form; targets are given the same.
-    """
-
-    def __init__(self, parse: Parse | None = None) -> None:
-        self.parse = parse
-
-    async def __call__(self, question: Question, samples: Sequence[Sample]) -> list[float | None]:
-        """Return 1 or 0 for each sample; None if the question has no target."""
-        if question.target is None:
-            return [None] * len(samples)
-        targets = (question.target,) if isinstance(question.target, str) else question.target
-        wanted = {self._form(target, question) for target in targets}
-        return [float(s.answer is not None and _plain(s.answer) in wanted) for s in samples]
-
-    def _form(self, target: str, question: Question) -> str:
-        return _plain(target if self.parse is None else canonical(target, self.parse, question))
 
 
 def parse_for(parts: Parts, official: bool = False) -> Parse:
@@ -520,10 +500,6 @@ def _as_sample(answer: Answer) -> Sample:
     if answer.answer is not None and any(sample.answer == answer.answer for sample in answer.samples):
         return winner(answer)
     return Sample(answer.answer, answer.outcome, answer.samples[-1].text if answer.samples else "")
-
-
-def _plain(answer: str) -> str:
-    return canonical_number(answer) or answer.strip().casefold()
 
 
 def _sizes(questions: Sequence[Question]) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
-from heuretic.lm.parsing import CUE, Parse, after_cue, is_refusal
+from heuretic.lm.parsing import CUE, Parse, Whole, after_cue, is_refusal
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Outcome, Reply
 from heuretic.lm.sampling import Sampling
@@ -135,6 +136,12 @@ async def one_attempt(strategy: Attempting, question: Question | str, model: Lan
     return Answer(sample.answer, sample.outcome, float(sample.answer is not None), (sample,), tuple(trace))
 
 
+async def independent(runs: Iterable[Awaitable[Answer]]) -> tuple[list[Sample], list[Step]]:
+    """Return the elected answers of independent runs as attempts, and all their exchanges."""
+    answers = await asyncio.gather(*runs)
+    return [winner(answer) for answer in answers], [step for answer in answers for step in answer.trace]
+
+
 @lru_cache(maxsize=256)
 def drawing(strategy: S, temperature: float, top_k: int | None, top_p: float | None) -> S:
     """Return a strategy all of whose samples are drawn so; lengths, stops and seeds stay."""
@@ -151,3 +158,12 @@ def winner(answer: Answer) -> Sample:
         if sample.answer is not None and sample.answer == answer.answer:
             return sample
     return Sample(None, answer.outcome, "")
+
+
+def parser_of(strategy: object) -> Parse:
+    """Return what a strategy, or the one it wraps, finds final answers with; the whole text if it has no `parse`."""
+    for name in ("parse", "solve", "of"):
+        inner = getattr(strategy, name, None)
+        if inner is not None:
+            return inner if name == "parse" else parser_of(inner)
+    return Whole()

@@ -11,7 +11,7 @@ from heuretic.lm.model import LanguageModel
 from heuretic.lm.parsing import canonical
 from heuretic.lm.questions import Question
 from heuretic.lm.strategies.chain_of_thought import ChainOfThought
-from heuretic.lm.strategies.prompting import Exemplar, cue_of, drawing, winner
+from heuretic.lm.strategies.prompting import Exemplar, cue_of, drawing, independent
 from heuretic.lm.voting import Plurality, Vote, elect
 from heuretic.symbolic import Symbolic, field, replace
 
@@ -65,8 +65,7 @@ class RationaleEnsemble(Symbolic):
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
         """Return the results of independent votes."""
-        votes = await asyncio.gather(*(self._voted(question, model, k) for k in range(first, first + n)))
-        return [winner(answer) for answer in votes], [step for answer in votes for step in answer.trace]
+        return await independent(self._voted(question, model, k) for k in range(first, first + n))
 
     async def _voted(self, question: Question, model: LanguageModel, number: int) -> Answer:
         drawn = drawing(self.of, self.temperature, self.top_k, None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
 from heuretic.lm.questions import Question
 from heuretic.lm.strategies.chain_of_thought import ChainOfThought
-from heuretic.lm.strategies.prompting import Attempting, drawing, winner
+from heuretic.lm.strategies.prompting import Attempting, drawing, independent
 from heuretic.lm.verifier import Verifier
 from heuretic.lm.voting import commonest
 from heuretic.symbolic import Symbolic, field
@@ -37,8 +35,7 @@ class RepeatedSampling(Symbolic):
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
         """Return the choices of independent runs."""
-        chosen = await asyncio.gather(*(self._chosen(question, model, number) for number in range(first, first + n)))
-        return [winner(answer) for answer in chosen], [step for answer in chosen for step in answer.trace]
+        return await independent(self._chosen(question, model, k) for k in range(first, first + n))
 
     async def _chosen(self, question: Question, model: LanguageModel, number: int) -> Answer:
         drawn = drawing(self.of, self.temperature, self.top_k, self.top_p)

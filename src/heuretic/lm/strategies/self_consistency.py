@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
 from heuretic.lm.questions import Question
 from heuretic.lm.strategies.chain_of_thought import ChainOfThought
-from heuretic.lm.strategies.prompting import Attempting, drawing, winner
+from heuretic.lm.strategies.prompting import Attempting, drawing, independent
 from heuretic.lm.voting import Plurality, Vote, elect
 from heuretic.symbolic import Symbolic, field
 
@@ -35,8 +33,7 @@ class SelfConsistency(Symbolic):
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
         """Return the results of independent votes."""
-        votes = await asyncio.gather(*(self._voted(question, model, k) for k in range(first, first + n)))
-        return [winner(answer) for answer in votes], [step for answer in votes for step in answer.trace]
+        return await independent(self._voted(question, model, k) for k in range(first, first + n))
 
     async def _voted(self, question: Question, model: LanguageModel, number: int) -> Answer:
         drawn = drawing(self.of, self.temperature, self.top_k, self.top_p)
