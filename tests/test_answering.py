@@ -1,7 +1,6 @@
 """Many questions at once: their order, a process that is killed, mistakes, cancellation and budgets."""
 
 import asyncio
-import gc
 import os
 import re
 import signal
@@ -10,9 +9,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
+from inspect_ai import Task
+from inspect_ai import eval as evaluate
+from inspect_ai.dataset import Sample
 from inspect_ai.log import transcript
 from inspect_ai.model import GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 
@@ -27,6 +30,7 @@ from heuretic.lm import (
     answer_all,
     answers,
 )
+from heuretic.lm.solver import solver as as_solver
 from heuretic.lm.strategies import ChainOfThought, Direct, SelfConsistency
 from scripted import scripted
 from services import KEY, Asked, Sent, Service, openai
@@ -322,8 +326,19 @@ def test_replies_from_disk_do_not_count_against_a_budget(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("strategy", [ChainOfThought(), SelfConsistency(samples=3)], ids=["one call", "several"])
 def test_calls_leave_no_records_behind(strategy: ChainOfThought | SelfConsistency) -> None:
-    kept = transcript()  # from now on every task inherits this one
-    before = kept.history.event_count
-    answer_all(strategy, sums(20), scripted(lambda *_: "The answer is 1."))
-    gc.collect()
-    assert kept.history.event_count == before
+    def recorded() -> tuple[int, int]:
+        kept = transcript()  # from now on every task of this context inherits this one
+        answer_all(strategy, sums(20), scripted(lambda *_: "The answer is 1."))
+        return kept.history.event_count, len(kept.pending_events)
+
+    assert copy_context().run(recorded) == (0, 0)
+
+
+def test_in_an_evaluation_calls_are_recorded(tmp_path: Path) -> None:
+    task = Task(dataset=[Sample(input=question, target="1") for question in sums(3)], solver=as_solver(SHORT))
+    model = scripted(lambda *_: "The answer is 1.").inspect
+    [log] = evaluate(task, model=model, log_dir=str(tmp_path), display="none")
+    assert log.status == "success", log.error
+    assert log.samples is not None
+    for sample in log.samples:
+        assert [event.output.completion for event in sample.events if event.event == "model"] == ["The answer is 1."]
