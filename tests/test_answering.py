@@ -1,4 +1,4 @@
-"""Many questions at once: their order, a process that is killed, mistakes, cancellation and budgets."""
+"""Many questions at once: order, failures, cancellation, budgets, and a process that is killed."""
 
 import asyncio
 import os
@@ -9,14 +9,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai import Task
 from inspect_ai import eval as evaluate
 from inspect_ai.dataset import Sample
-from inspect_ai.log import transcript
 from inspect_ai.model import GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 
 from heuretic.lm import (
@@ -31,13 +30,165 @@ from heuretic.lm import (
     answers,
 )
 from heuretic.lm.solver import solver as as_solver
-from heuretic.lm.strategies import ChainOfThought, Direct, SelfConsistency
+from heuretic.lm.strategies import Direct, SelfConsistency
 from scripted import scripted
 from services import KEY, Asked, Sent, Service, openai
 
 QUESTIONS = 500
 AT_ONCE = 24
-SHORT = Direct(sampling=Sampling(max_tokens=8))
+DIRECT = Direct(sampling=Sampling(max_tokens=8))
+
+
+def echoes(prompt: str, _: Any) -> str:
+    return f"The answer is {prompt.split()[0]}."
+
+
+def test_a_thousand_questions_at_once_come_back_in_order() -> None:
+    seen: list[tuple[int, int]] = []
+    given = answer_all(
+        DIRECT, [f"{k} ?" for k in range(1000)], scripted(echoes), concurrency=1000, progress=lambda *n: seen.append(n)
+    )
+    assert [a.answer for a in given] == [str(k) for k in range(1000)]
+    assert seen == [(k, 1000) for k in range(1, 1001)]
+
+
+def test_at_most_so_many_are_under_way() -> None:
+    under_way, most = 0, 0
+
+    class Counted:
+        async def __call__(self, question: Question | str, model: LanguageModel) -> Any:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            return await DIRECT(question, model)
+
+    answer_all(Counted(), [f"{k} ?" for k in range(50)], scripted(echoes), concurrency=7)
+    assert most == 7
+    with pytest.raises(ValueError, match="concurrency must be >= 1"):
+        answer_all(DIRECT, ["?"], scripted(echoes), concurrency=0)
+
+
+def test_a_strategy_that_fails_stops_the_others() -> None:
+    ended: list[str] = []
+
+    class Failing:
+        async def __call__(self, question: Question | str, model: LanguageModel) -> Any:
+            if question == "bad":
+                raise RuntimeError("no strategy for this")
+            try:
+                await asyncio.sleep(30)
+            finally:
+                ended.append(str(question))
+
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="no strategy for this"):
+        answer_all(Failing(), ["a", "b", "bad", "c"], scripted(echoes))
+    assert time.monotonic() - began < 20
+    assert sorted(ended) == ["a", "b", "c"]
+
+
+def test_leaving_early_cancels_what_is_under_way() -> None:
+    async def first() -> int:
+        async for number, _ in answers(DIRECT, [f"{k} ?" for k in range(20)], scripted(echoes), concurrency=5):
+            return number
+        raise AssertionError
+
+    async def run() -> int:
+        number = await first()
+        await asyncio.sleep(0.05)
+        left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        assert not [t for t in left if not t.done() and "_one" in repr(t.get_coro())]
+        return number
+
+    assert asyncio.run(run()) in range(5)
+
+
+def test_a_budget_stops_and_what_was_answered_is_kept(tmp_path: Path) -> None:
+    asked: list[str] = []
+    cache = ReplyCache(tmp_path / "replies.db")
+    questions = [f"{k} ?" for k in range(40)]
+    capped = scripted(echoes, asked, cache=cache, budget=Budget(tokens=400))
+    with pytest.raises(BudgetSpent):
+        answer_all(DIRECT, questions, capped, concurrency=1)
+    done = len(asked)
+    assert 0 < done < 40
+    assert capped.budget is not None
+    assert capped.budget.usage.tokens <= 400
+    assert len(cache) == done
+    answer_all(DIRECT, questions, scripted(echoes, asked, cache=cache))
+    assert len(asked) == 40, "only what was missing is asked"
+
+
+def test_samples_of_one_prompt_are_kept_apart_and_grow(tmp_path: Path) -> None:
+    asked: list[str] = []
+    model = scripted(lambda p, c: f"The answer is {c.seed}.", asked, cache=ReplyCache(tmp_path / "replies.db"))
+    [few] = answer_all(SelfConsistency(of=DIRECT, samples=3), ["?"], model)
+    [more] = answer_all(SelfConsistency(of=DIRECT, samples=5), ["?"], model)
+    assert [s.answer for s in more.samples[:3]] == [s.answer for s in few.samples]
+    assert len({s.answer for s in more.samples}) == 5
+    assert len(asked) == 5
+
+
+CHILD = """
+import asyncio, sys
+from scripted import scripted
+from heuretic.lm import ReplyCache, Sampling, answer_all
+from heuretic.lm.strategies import Direct
+
+def slow(prompt, config):
+    import time
+    time.sleep(0.004)
+    with open(sys.argv[2], "a") as log:
+        log.write(prompt.split()[0] + "\\n")
+    return f"The answer is {prompt.split()[0]}."
+
+model = scripted(slow, cache=ReplyCache(sys.argv[1]))
+given = answer_all(Direct(sampling=Sampling(max_tokens=8)), [f"{k} ?" for k in range(500)], model, concurrency=16)
+print([a.answer for a in given] == [str(k) for k in range(500)])
+"""
+
+
+def test_killed_in_the_middle_only_what_is_missing_is_asked(tmp_path: Path) -> None:
+    log = tmp_path / "asked"
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "replies.db"), str(log)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    first = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    limit = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().split()) >= 150):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    before = log.read_text().split()
+    kept = len(ReplyCache(tmp_path / "replies.db"))
+    assert 100 < kept < 500
+    assert len(before) - kept <= 16, "all but those under way were kept"
+    log.unlink()
+    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert second.stdout == "True\n", second.stderr
+    assert len(log.read_text().split()) == 500 - kept
+    third = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert third.stdout == "True\n"
+    assert len(log.read_text().split()) == 500 - kept, "a rerun asks nothing"
+
+
+def test_calls_leave_no_records_behind() -> None:
+    from inspect_ai.log._transcript import transcript
+
+    async def run() -> int:
+        model = scripted(echoes)
+        before = len(transcript().events)
+        for k in range(200):
+            await model.sample(f"{k} ?")
+        return len(transcript().events) - before
+
+    assert asyncio.run(run()) == 0
+
+
+# --- Models that take their time
 
 
 def numbers(prompt: str) -> int:
@@ -63,14 +214,14 @@ def waiting(reply: Callable[[str], Awaitable[str]], connections: int = 10_000) -
     return get_model("mockllm/model", custom_outputs=output, memoize=False, config=config)
 
 
-# --- A process that is killed
+# --- A server that counts
 
 SCRIPT = """
 import sys
 from heuretic.lm import answer_all, model
-from test_answering import AT_ONCE, QUESTIONS, SHORT, sums
+from test_answering import AT_ONCE, QUESTIONS, DIRECT, sums
 asked = model("openai-api/loopback/some-model", base_url=sys.argv[1], cache=sys.argv[2])
-for found in answer_all(SHORT, sums(QUESTIONS), asked, concurrency=AT_ONCE):
+for found in answer_all(DIRECT, sums(QUESTIONS), asked, concurrency=AT_ONCE):
     print(found.answer, found.trace[0].replies[0].cached)
 """
 
@@ -92,7 +243,7 @@ def asked_of(service: Service, since: int = 0) -> Counter[int]:
     return Counter(numbers(asked.body["messages"][-1]["content"]) for asked in service.asked[since:])
 
 
-def test_after_a_kill_only_what_is_missing_is_asked(counting: Service, tmp_path: Path) -> None:
+def test_after_a_kill_a_server_is_asked_only_for_what_is_missing(counting: Service, tmp_path: Path) -> None:
     replies = tmp_path / "replies.db"
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path), "LOOPBACK_API_KEY": KEY, "NO_PROXY": "127.0.0.1",
@@ -134,9 +285,6 @@ def test_after_a_kill_only_what_is_missing_is_asked(counting: Service, tmp_path:
     assert not third
 
 
-# --- Many at once
-
-
 def test_a_thousand_questions_are_under_way_at_once_and_keep_their_order(tmp_path: Path) -> None:
     under_way, everyone = 0, asyncio.Event()
 
@@ -152,7 +300,7 @@ def test_a_thousand_questions_are_under_way_at_once_and_keep_their_order(tmp_pat
 
     model = LanguageModel(waiting(reply), cache=ReplyCache(tmp_path / "replies.db"))
     told: list[tuple[int, int]] = []
-    found = answer_all(SHORT, sums(1000), model, concurrency=1000, progress=lambda *done: told.append(done))
+    found = answer_all(DIRECT, sums(1000), model, concurrency=1000, progress=lambda *done: told.append(done))
     assert under_way == 1000
     assert [a.answer for a in found] == [str(k + 1) for k in range(1000)]
     assert told == [(k + 1, 1000) for k in range(1000)]
@@ -164,7 +312,7 @@ def test_answers_come_as_they_are_ready_with_their_numbers() -> None:
         return f"The answer is {numbers(prompt) + 1}."
 
     async def collected() -> list[tuple[int, str | None]]:
-        return [(k, a.answer) async for k, a in answers(SHORT, sums(4), LanguageModel(waiting(reply)))]
+        return [(k, a.answer) async for k, a in answers(DIRECT, sums(4), LanguageModel(waiting(reply)))]
 
     assert asyncio.run(collected()) == [(3, "4"), (2, "3"), (1, "2"), (0, "1")]
 
@@ -188,7 +336,7 @@ def test_no_more_are_under_way_than_allowed_and_questions_are_taken_when_needed(
 
     async def some() -> int:
         count = 0
-        stream = answers(SHORT, endless(), LanguageModel(waiting(reply)), concurrency=7)
+        stream = answers(DIRECT, endless(), LanguageModel(waiting(reply)), concurrency=7)
         async for _ in stream:
             count += 1
             if count == 50:
@@ -201,15 +349,6 @@ def test_no_more_are_under_way_than_allowed_and_questions_are_taken_when_needed(
     assert taken <= 57
 
 
-def test_no_questions_have_no_answers() -> None:
-    assert answer_all(SHORT, [], scripted([])) == []
-    with pytest.raises(ValueError, match="concurrency must be >= 1, got 0"):
-        answer_all(SHORT, ["x"], scripted([]), concurrency=0)
-
-
-# --- Mistakes and cancellation
-
-
 class Failing:
     """Fails at one question, and counts what became of the others."""
 
@@ -220,7 +359,7 @@ class Failing:
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
         self.begun += 1
         try:
-            answer = await SHORT(question, model)
+            answer = await DIRECT(question, model)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -261,7 +400,7 @@ def test_cancelled_from_outside_nothing_is_left_running_and_a_rerun_asks_for_the
     model = LanguageModel(waiting(reply), cache=cache)
 
     async def run() -> list[str | None]:
-        return [a.answer async for _, a in answers(SHORT, sums(30), model, concurrency=8)]
+        return [a.answer async for _, a in answers(DIRECT, sums(30), model, concurrency=8)]
 
     async def cancelled() -> int:
         task = asyncio.create_task(run())
@@ -280,9 +419,6 @@ def test_cancelled_from_outside_nothing_is_left_running_and_a_rerun_asks_for_the
     assert sorted(asked) == list(range(10, 30))
 
 
-# --- Budgets
-
-
 def tokens_of(replies: Sequence[Answer]) -> int:
     return sum(a.usage.tokens for a in replies)
 
@@ -295,7 +431,7 @@ def test_a_budget_stops_before_it_is_passed_and_what_was_answered_is_kept(tmp_pa
     found: list[tuple[int, Answer]] = []
 
     async def run() -> None:
-        async for pair in answers(SHORT, sums(400), model, concurrency=4):
+        async for pair in answers(DIRECT, sums(400), model, concurrency=4):
             found.append(pair)
 
     with pytest.raises(BudgetSpent, match="of 2000 tokens are spent"):
@@ -307,35 +443,22 @@ def test_a_budget_stops_before_it_is_passed_and_what_was_answered_is_kept(tmp_pa
 
     kept, before = len(cache), len(asked)
     unbounded = scripted(lambda *_: "The answer is 1.", asked, cache=cache)
-    assert [a.answer for a in answer_all(SHORT, sums(400), unbounded)] == ["1"] * 400
+    assert [a.answer for a in answer_all(DIRECT, sums(400), unbounded)] == ["1"] * 400
     assert len(asked) == before + 400 - kept
     assert len(set(asked)) == 400
 
 
 def test_replies_from_disk_do_not_count_against_a_budget(tmp_path: Path) -> None:
     cache = ReplyCache(tmp_path / "replies.db")
-    answer_all(SHORT, sums(50), scripted(lambda *_: "The answer is 1.", cache=cache))
+    answer_all(DIRECT, sums(50), scripted(lambda *_: "The answer is 1.", cache=cache))
     budget = Budget(tokens=1)
-    found = answer_all(SHORT, sums(50), scripted([], cache=cache, budget=budget))
+    found = answer_all(DIRECT, sums(50), scripted([], cache=cache, budget=budget))
     assert [a.answer for a in found] == ["1"] * 50
     assert budget.usage.calls == 0
 
 
-# --- Memory
-
-
-@pytest.mark.parametrize("strategy", [ChainOfThought(), SelfConsistency(samples=3)], ids=["one call", "several"])
-def test_calls_leave_no_records_behind(strategy: ChainOfThought | SelfConsistency) -> None:
-    def recorded() -> tuple[int, int]:
-        kept = transcript()  # from now on every task of this context inherits this one
-        answer_all(strategy, sums(20), scripted(lambda *_: "The answer is 1."))
-        return kept.history.event_count, len(kept.pending_events)
-
-    assert copy_context().run(recorded) == (0, 0)
-
-
 def test_in_an_evaluation_calls_are_recorded(tmp_path: Path) -> None:
-    task = Task(dataset=[Sample(input=question, target="1") for question in sums(3)], solver=as_solver(SHORT))
+    task = Task(dataset=[Sample(input=question, target="1") for question in sums(3)], solver=as_solver(DIRECT))
     model = scripted(lambda *_: "The answer is 1.").inspect
     [log] = evaluate(task, model=model, log_dir=str(tmp_path), display="none")
     assert log.status == "success", log.error

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -224,7 +225,8 @@ def test_two_processes_share_a_cache(tmp_path: Path) -> None:
         "asyncio.run(main())"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "replies.db")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) for _ in range(2)]
     wanted = [f"q{k}!" for k in range(60)]
     assert [json.loads(process.communicate(timeout=120)[0]) for process in running] == [wanted] * 2
     assert len(ReplyCache(tmp_path / "replies.db")) == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from heuretic.symbolic import Symbolic, field
 
@@ -86,11 +87,11 @@ class Sandbox(Symbolic):
         ours, theirs = os.pipe()
         settings = {
             "code": code, "tests": tests, "place": place, "cpu_s": self.cpu_s, "memory_mb": self.memory_mb, "files_mb": self.files_mb,
-            "readable": [sysconfig.get_path("stdlib"), sys.base_prefix, *_SYSTEM, *self.readable], "path": list(self.readable),
+            "readable": [sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *_SYSTEM, *self.readable], "path": list(self.readable),
         }  # fmt: skip
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", "-B", str(_LAUNCH), str(theirs),
+                sys.executable, "-P", "-s", "-S", "-B", str(_LAUNCH), str(theirs),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={"PYTHONHASHSEED": "0"}, cwd=place,
                 pass_fds=(theirs,), start_new_session=True,
             )  # fmt: skip
@@ -105,45 +106,51 @@ class Sandbox(Symbolic):
                 lambda: asyncio.StreamReaderProtocol(reports), pipe
             )
             secret = secrets.token_bytes(32)
-            printed = asyncio.ensure_future(_printed(process, self.output_kb << 10))
+            printed = bytearray()
+            printing = asyncio.ensure_future(_print(process, printed, self.output_kb << 10))
+            late = False
             try:
                 async with asyncio.timeout(self.wall_s):
                     report = await _reported(process, settings, reports, secret)
                     _kill(process)
-                    output = await printed
+                    await printing
             except TimeoutError:
-                return "timeout", f"more than {self.wall_s:g} s", ""
+                late, report = True, []
             finally:
                 _kill(process)
-                printed.cancel()
+                printing.cancel()
                 transport.close()
                 await process.wait()
-        if report[:1] == ["unprotected"]:
+        output = printed[: self.output_kb << 10].decode(errors="replace")
+        if late:
+            return "timeout", f"more than {self.wall_s:g} s", output
+        if report and report[0].startswith("unprotected"):
             raise SandboxError(
-                f"code must be shut in to be run, and that failed here: {report[1]}. Try a newer kernel, or a container that allows it"
+                f"code must be shut in to be run, and that failed here: {report[0]}. Try a newer kernel, or a container that allows it"
             )
-        if len(report) == 3 and report[2] == secret.hex():
-            ending: Any = report[0]
-            return ending, report[1], output
+        if len(report) == 3 and report[0] == secret.hex() and report[1] in get_args(Ending):
+            return cast(Ending, report[1]), report[2], output
         if process.returncode == 128 + signal.SIGXCPU:
             return "timeout", f"more than {self.cpu_s} s of CPU time", output
+        if len(printed) > self.output_kb << 10:
+            return "failed", f"more than {self.output_kb} KiB of output", output
         return "failed", "the process ended before its tests did", output
 
 
 async def _reported(
     process: asyncio.subprocess.Process, settings: dict[str, Any], reports: asyncio.StreamReader, secret: bytes
 ) -> list[str]:
-    """Return what the process reports, having told it the secret when it said that code and tests are done."""
+    """Return the lines that the process reports, having told it the secret when it said that code and tests are done."""
     assert process.stdin
     try:
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         await process.stdin.drain()
         first = await reports.readline()
         if first != b"?\n":
-            return json.loads(first) if first.startswith(b'["unprotected"') else []
+            return [first.decode(errors="replace").strip()]
         process.stdin.write(secret)
         await process.stdin.drain()
-        return json.loads(await reports.read(4096))
+        return (await reports.read(4096)).decode(errors="replace").split("\n", 2)
     except (BrokenPipeError, ConnectionResetError, ValueError):  # it ended early, or wrote into the report itself
         return []
     finally:
@@ -151,27 +158,17 @@ async def _reported(
             await process.wait()
 
 
-async def _printed(process: asyncio.subprocess.Process, most: int) -> str:
-    """Return what the process prints. It is ended when it prints too much."""
+async def _print(process: asyncio.subprocess.Process, kept: bytearray, most: int) -> None:
+    """Keep what the process prints. It is ended when it prints too much."""
     assert process.stdout
-    kept = b""
     while len(kept) <= most and (more := await process.stdout.read(1 << 14)):
         kept += more
     if len(kept) > most:
         _kill(process)
-    return kept[:most].decode(errors="replace")
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    """End a process with the first of its namespace, which takes all others in it along."""
-    if process.returncode is not None:
-        return
-    try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    except OSError:
-        children = []
-    for pid in (*map(int, children), process.pid):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    """End the process and the first of its namespace, which takes all others in it along: both are in one process group."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

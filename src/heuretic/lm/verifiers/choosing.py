@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 
 from heuretic.lm.answer import Sample
-from heuretic.lm.model import LanguageModel
+from heuretic.lm.model import LanguageModel, model
 from heuretic.lm.questions import Question
 from heuretic.lm.sampling import Sampling
 from heuretic.lm.voting import Plurality, Vote, tally
 from heuretic.symbolic import Symbolic, field
+
+Grade = Callable[[Question, str], Awaitable[float | None]]
+
+
+@lru_cache(maxsize=8)
+def _named(name: str) -> LanguageModel:
+    return model(name)
 
 
 class Majority(Symbolic):
@@ -27,11 +35,14 @@ class Majority(Symbolic):
 class RewardModel(Symbolic):
     """A language model grades each attempt from 0 to 10; the score is its grade over 10, None if it gives none.
 
+    Instead of a model's name, `judge` may be an importable async function of question and text that returns a score in [0, 1] or
+    None, such as one that asks a trained reward model.
+
     With `by_answer` an attempt scores the sum of the grades of all that say the same, over the sum of all: the reward-weighted
     vote; without, the best single attempt wins.
     """
 
-    judge: LanguageModel = field(doc="the model that grades")
+    judge: str | Grade = field(doc="the name of the model that grades, or a function that does")
     prompt: str = field(
         default="Question:\n{question}\n\nProposed solution:\n{solution}\n\nIs the solution right? Grade it from 0 (surely wrong) to 10 "
         '(surely right). End with "Grade: " and the number.',
@@ -54,7 +65,9 @@ class RewardModel(Symbolic):
         return [None if s.answer is None or not everything else totals[s.answer] / everything for s in samples]
 
     async def _grade(self, question: Question, text: str) -> float | None:
+        if not isinstance(self.judge, str):
+            return await self.judge(question, text)
         prompt = self.prompt.replace("{question}", question.text).replace("{solution}", text)
-        [reply] = await self.judge.sample(prompt, 1, self.sampling)
+        [reply] = await _named(self.judge).sample(prompt, 1, self.sampling)
         found = re.findall(r"grade:\s*\**\s*(\d+(?:\.\d+)?)", reply.text, re.IGNORECASE)
         return min(float(found[-1]) / 10, 1.0) if found else None
