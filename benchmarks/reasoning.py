@@ -121,6 +121,7 @@ def requests(name: str, quick: bool) -> dict[str, Any]:
             "requests_per_s": statistics.median(clock[way]),
             "requests_per_cpu_s": statistics.median(cpu[way]),
             "of_raw": statistics.median(a / b for a, b in zip(clock[way], clock["raw"], strict=True)),
+            "of_raw_by_round": [a / b for a, b in zip(clock[way], clock["raw"], strict=True)],
             "of_raw_by_cpu": statistics.median(a / b for a, b in zip(cpu[way], cpu["raw"], strict=True)),
         }
         for way in ways
@@ -244,7 +245,10 @@ def show(part: str, found: dict[str, Any]) -> bool:
     if part == "requests":
         print(f"{'':20} {'requests/s':>11} {'of raw':>8} {'by CPU':>8}   same texts: {found['same_texts']}")
         for way, row in found["ways"].items():
-            print(f"{way:20} {row['requests_per_s']:>11.2f} {row['of_raw']:>8.1%} {row['of_raw_by_cpu']:>8.1%}")
+            low, high = min(row["of_raw_by_round"]), max(row["of_raw_by_round"])
+            print(
+                f"{way:20} {row['requests_per_s']:>11.2f} {row['of_raw']:>8.1%} {row['of_raw_by_cpu']:>8.1%}   rounds {low:.1%} to {high:.1%}"
+            )
         met = found["same_texts"] and found["ways"]["strategy"]["of_raw"] >= GOALS["requests"]
         goal = f"at least {GOALS['requests']:.0%} of raw"
     elif part == "calls":
