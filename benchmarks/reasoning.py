@@ -11,7 +11,7 @@ Parts, each in a process of its own:
   as what the engine remembers changes the rounding), all must say the same.
 - calls: CPU time of one call to a scripted model by the same ways, and with a cache on disk that misses.
 - memory: peak resident memory of a process that has 1,000 questions to local weights under way at once, weights included.
-- cached: answers a second from a file of replies, in a process that begins with it.
+- cached: answers a second from a file of replies that is opened anew each time; medians of five runs.
 - growth: resident memory per call over 10,000 calls to a scripted model, where the context has a transcript of inspect-ai
   already; beside it the same calls by inspect-ai's `Model.generate`, which keeps a record of each.
 """
