@@ -1,5 +1,8 @@
 """Scoring strategies on labelled questions, and searching over what they leave open."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,21 @@ def test_strategies_have_addresses() -> None:
     assert STRATEGIES.at(STRATEGIES.of(nested)) == nested
     with pytest.raises(ValueError, match="Did you mean 'direct'"):
         STRATEGIES.at("dircet")
+
+
+def test_the_command_searches_a_strategy_on_a_labelled_file(tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text('{"question": "What is 1 + 1?", "answer": 2}\n')
+    (tmp_path / "mine.py").write_text(
+        "import heuretic as hr\nfrom heuretic.lm import Sampling\nfrom heuretic.lm.strategies import Direct\n"
+        "program = Direct(instruction=hr.one_of('Number?', 'Reply.'), sampling=Sampling(max_tokens=4))\n"
+    )
+    command = [sys.executable, "-m", "heuretic", "discover", "sums.jsonl", "--trials", "2", "--json"]
+    done = subprocess.run(
+        [*command, "--strategy", "mine.py:program"], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["stopped"] in ("trials", "exhausted")
+    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert without.returncode == 1
+    assert "--strategy must say what is searched" in " ".join(without.stderr.split())

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from heuretic import __version__
 from heuretic.cli.artifacts import artifacts_app
-from heuretic.cli.ask import ask
+from heuretic.cli.ask import LOCAL, ask
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
@@ -68,9 +68,15 @@ def discover(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Python file that defines `program` and `evaluate`, and optionally `settings`, a dict of arguments for hr.discover."
+            help="Python file that defines `program` and `evaluate`, and optionally `settings`, a dict of arguments for hr.discover; "
+            "or questions with answers (.jsonl, .csv), for which --strategy is searched."
         ),
     ],
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="With a file of questions: FILE.py:NAME or FILE.json of a strategy with places left open."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="With a file of questions: who answers them.")] = LOCAL,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, earlier runs included.")] = None,
     algorithm: Annotated[
         str | None, typer.Option(help="Such as auto, 'evolution?population=20', nsga2 or optuna-tpe.")
@@ -104,11 +110,8 @@ def discover(
     from heuretic.study import Study
     from heuretic.study import discover as run
 
-    module = load_module(file)
-    missing = [n for n in ("program", "evaluate") if not hasattr(module, n)]
-    if missing:
-        raise UsageError(f"{file} must define {' and '.join(missing)}")
-    given: dict[str, Any] = {"store": "sqlite:///heuretic.db", "name": file.stem, **getattr(module, "settings", {})}
+    program, evaluate, settings = _searched(file, strategy, model)
+    given: dict[str, Any] = {"store": "sqlite:///heuretic.db", "name": file.stem, **settings}
     flags = {
         "trials": trials, "algorithm": algorithm, "seed": seed, "store": store, "name": name, "workers": workers, "time_s": time_s,
         "target": target, "timeout_s": timeout_s, "memory_mb": memory_mb,
@@ -117,7 +120,7 @@ def discover(
     given.update({key: value for key, value in flags.items() if value is not None})
     if as_json:
         given.setdefault("progress", False)
-    study: Study = run(module.program, module.evaluate, **given)
+    study: Study = run(program, evaluate, **given)
     written = study.report(report) if report else None
     if as_json:
         from heuretic.cli.study import summary
@@ -139,6 +142,28 @@ def discover(
         raise typer.Exit(130)
     if study.best is None:
         raise typer.Exit(1)
+
+
+def _searched(file: Path, strategy: str | None, model: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the program, its evaluation and the settings that a file stands for."""
+    if file.suffix in (".jsonl", ".csv"):
+        from heuretic.lm import Accuracy
+
+        if strategy is None:
+            raise UsageError(
+                f"--strategy must say what is searched on {file}. Try --strategy examples/strategy.py:program"
+            )
+        try:
+            return load_object(strategy), Accuracy(file, model), {"maximize": "accuracy"}
+        except (FileNotFoundError, ValueError) as error:
+            raise UsageError(str(error)) from error
+    if strategy is not None:
+        raise UsageError(f"--strategy must come with a file of questions (.jsonl, .csv), got {file}")
+    module = load_module(file)
+    missing = [n for n in ("program", "evaluate") if not hasattr(module, n)]
+    if missing:
+        raise UsageError(f"{file} must define {' and '.join(missing)}")
+    return module.program, module.evaluate, getattr(module, "settings", {})
 
 
 @app.command()
