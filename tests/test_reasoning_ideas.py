@@ -403,11 +403,11 @@ def test_opro_finds_the_instruction_that_works_and_is_compared_with_the_best_by_
     assert set(control.settings["instructions"]) <= set(opro.HAND_WRITTEN)
     assert control.measurements["accuracy"] == (0.0, 0.0)
     for title in ("regression", "salesman"):
-        counts = [
-            result.arms[f"{name}, {title}"].measurements["evaluations"] for name in ("random search", "hill climbing")
-        ]
-        assert counts == [(6.0, 6.0)] * 2, "as many for every algorithm"
-    assert "regression, log10_excess_error of OPRO minus hill climbing" in result.reason.lower().replace("opro", "OPRO")
+        arms = [result.arms[f"{name}, {title}"] for name in ("OPRO", "random search", "hill climbing")]
+        assert len({arm.measurements["evaluations"] for arm in arms}) == 1, "compared after as many for every algorithm"
+        assert all(5 <= count <= 6 for count in arms[0].measurements["evaluations"])
+    assert "OPRO minus hill climbing" in result.reason
+    assert "OPRO came to" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import heuretic as hr
@@ -44,7 +45,7 @@ RULE = (
     "The hand-written instruction is that of three which is best on the training and validation questions of OPRO, which chose its "
     "own by them too; both then answer held-out questions. "
     + reasoning.RULE.format(treatment=TREATMENT, control=CONTROL, margin=reasoning.MARGIN)
-    + " Regression and the travelling salesman, with as many evaluations for every algorithm, are told beside it."
+    + " Regression and the travelling salesman, after as many evaluations by every algorithm, are told beside it."
 )
 
 
@@ -54,7 +55,8 @@ class Plan:
 
     Attributes:
         questions: The set. train, validation, held_out: Questions for each seed. steps, per_step: Of OPRO, for instructions.
-        evaluations: Lines or tours evaluated for each problem, by each algorithm.
+        max_tokens: Of an answer. proposal_tokens: Of a reply that proposes something; cut off, it proposes nothing.
+        evaluations: Most lines or tours evaluated for each problem, by each algorithm.
     """
 
     questions: str
@@ -65,13 +67,14 @@ class Plan:
     steps: int
     per_step: int
     max_tokens: int
+    proposal_tokens: int
     evaluations: int
 
 
 PLANS: dict[Scale, Plan] = {
-    "smoke": Plan("mmlu/miscellaneous", (1, 2), 1, 1, 1, 1, 1, 6, 6),
-    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 8, 8, 40, 3, 4, 24, 40),
-    "full": Plan("gsm8k", (1, 2, 3), 60, 60, 200, 50, 8, 512, 200),
+    "smoke": Plan("mmlu/miscellaneous", (1, 2), 1, 1, 1, 1, 1, 6, 6, 6),
+    "small": Plan("mmlu/miscellaneous", (1, 2, 3), 8, 8, 40, 3, 4, 24, 96, 40),
+    "full": Plan("gsm8k", (1, 2, 3), 60, 60, 200, 50, 8, 512, 512, 200),
 }
 
 
@@ -120,7 +123,7 @@ def _instructions(
         parts = Parts(tuple(questions[: plan.train]), tuple(seen[seed][plan.train :]), ())
         opro = OPRO(
             published("chat", "Q_end", questions=parts.train, threshold=0.0), per_step=plan.per_step, steps=plan.steps,
-            sampling=Sampling(temperature=1.0, max_tokens=min(plan.max_tokens, 64)),
+            sampling=Sampling(temperature=1.0, max_tokens=plan.proposal_tokens),
         )  # fmt: skip
         result = optimize_prompt(
             parts,
@@ -162,40 +165,33 @@ def problems(
 ) -> tuple[dict[str, Arm], list[Comparison], str]:
     """Minimise a line's error and a tour's length with every algorithm, and return arms, comparisons and a sentence.
 
-    The metric of a line is log10(1 + its error above the least one), of a tour its length above the shortest's in percent.
+    The metric of a line is log10(1 + its error above the least one), of a tour its length above the shortest's in percent. OPRO ends
+    early if the model proposes nothing new in five steps, so all are compared after as many evaluations as it came to.
     """
     arms: dict[str, Arm] = {}
     comparisons, told = [], []
     for title, metric in (("regression", "log10_excess_error"), ("salesman", "excess_length_percent")):
         values: dict[str, list[float]] = {}
-        counts: dict[str, list[float]] = {}
+        ends: dict[str, list[float]] = {}
+        counts: list[float] = []
         for seed in seeds:
             problem = LinearRegression(repetition=seed) if title == "regression" else TravellingSalesman(10, seed=seed)
             opro = OPRO(
                 problem.meta_prompt, per_step=8, starts=0, steps=None, barren=5,
-                sampling=Sampling(temperature=1.0, max_tokens=min(plan.max_tokens, 48)),
+                sampling=Sampling(temperature=1.0, max_tokens=plan.proposal_tokens),
             ).using(lm)  # fmt: skip
-            for name, algorithm in (
-                ("OPRO", opro),
-                ("random search", RandomSearch()),
-                ("hill climbing", HillClimbing()),
-            ):
+            algorithms = {"OPRO": opro, "random search": RandomSearch(), "hill climbing": HillClimbing()}
+            for name, algorithm in algorithms.items():
                 results = drive(
-                    algorithm,
-                    problem.program,
-                    problem.evaluate,
-                    trials=plan.evaluations,
-                    starts=problem.starts,
-                    seed=seed,
-                )
-                best = min(result.metrics["value"] for result in results)
-                excess = (
-                    math.log10(1 + best - problem.optimum)
-                    if title == "regression"
-                    else 100 * (best / problem.optimum - 1)
-                )
-                values.setdefault(f"{name}, {title}", []).append(max(excess, 0.0))
-                counts.setdefault(f"{name}, {title}", []).append(float(len(results)))
+                    algorithm, problem.program, problem.evaluate, trials=plan.evaluations, starts=problem.starts, seed=seed
+                )  # fmt: skip
+                if name == "OPRO":
+                    counts.append(float(len(results)))
+                for held, upto in ((values, int(counts[-1])), (ends, len(results))):
+                    best = min(result.metrics["value"] for result in results[:upto])
+                    ratio = best / problem.optimum
+                    excess = math.log10(1 + best - problem.optimum) if title == "regression" else 100 * (ratio - 1)
+                    held.setdefault(f"{name}, {title}", []).append(max(excess, 0.0))
             refused = dict(opro.latest.refused) if opro.latest else {}
             said(
                 f"{title}, seed {seed}: "
@@ -204,14 +200,20 @@ def problems(
             )
         for name, excesses in values.items():
             arms[name] = Arm(
-                {"evaluations": plan.evaluations, "starts": "alike"},
-                {metric: tuple(excesses), "evaluations": tuple(counts[name])},
+                {"most_evaluations": plan.evaluations, "starts": "alike"},
+                {
+                    metric: tuple(excesses),
+                    f"{metric}_at_most_evaluations": tuple(ends[name]),
+                    "evaluations": tuple(counts),
+                },
             )
+        dry = " before it had nothing new" if min(counts) < plan.evaluations else ""
+        told.append(f"{title}: OPRO came to {fmean(counts):.0f} of {plan.evaluations} evaluations{dry}")
         for other in ("random search", "hill climbing"):
             pair = compare(arms, metric, f"OPRO, {title}", f"{other}, {title}", less_is_better=True)
             comparisons.append(pair)
-            told.append(f"{title}, {metric} of OPRO minus {other}: {pair.estimate}")
-    return arms, comparisons, "; ".join(told).capitalize() + "."
+            told.append(f"{metric} after as many, OPRO minus {other}, {pair.estimate}")
+    return arms, comparisons, f"Beside it, {'; '.join(told)}."
 
 
 IDEA = Idea(

@@ -2,11 +2,17 @@
 
 Each seed of a check has questions of its own, the same in every arm, and is the seed of every sample drawn for them. So the
 questions of all seeds are answered once by each arm, a value for each seed comes from different questions and draws, and
-differences between arms are paired by question. A first part of each set of questions is used for choosing what to ask about, and
-is left out of what is measured.
+differences between arms are paired by question. Where a set of questions is chosen by how it is answered, `blocks` leaves out
+those that it was chosen with.
 
 The model is the one that `$HEURETIC_LM` names (`openai/...`, `google/...`, `heuretic/FILE.gguf`, ...), by default the local one
 of 135 million parameters. Its replies are kept in the cache, so a check that is run again asks for nothing.
+
+Where the local model is above chance was looked for beforehand, greedily, with 20 to 40 questions each: MultiArith (also its
+smallest numbers), GSM8K (also one step only), last letters of one, two and four words, SCAN (also its shortest commands), 19 tasks of
+BIG-Bench Hard with answers only, and two subjects of MMLU. It was nowhere: the best were movie_recommendation with 8 of 20 right and
+last letters of one word with 8 of 30, where always giving the commonest answer has 7. So no set was chosen by its accuracy, and the
+small checks can show little with this model; they are there to be run with a stronger one.
 """
 
 from __future__ import annotations

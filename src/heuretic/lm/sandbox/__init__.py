@@ -121,6 +121,8 @@ class Sandbox(Symbolic):
                 printing.cancel()
                 transport.close()
                 await process.wait()
+                # Else its pipes are closed when it is collected, perhaps after the event loop.
+                process._transport.close()  # pyright: ignore[reportAttributeAccessIssue]
         output = printed[: self.output_kb << 10].decode(errors="replace")
         if late:
             return "timeout", f"more than {self.wall_s:g} s", output
