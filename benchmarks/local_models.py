@@ -4,7 +4,8 @@
 
 Contestants, each in a process of its own, on one thread, timed by CPU time so that other work on the machine does not count:
 
-- heuretic: `hr.lm.model("heuretic/...")` asked 1, 16 and 64 questions at once (bfloat16, and float32);
+- heuretic: `hr.lm.model("heuretic/...")` asked 1, 16 and 64 questions at once, and 8 behind the same eight worked ones
+  ("8 shots"; bfloat16, and float32);
 - transformers: `generate` on the questions as one padded batch, weights unpacked to float32 (the reference) or bfloat16;
 - llama.cpp, one by one: `Llama.create_completion` of llama-cpp-python, which has no batches;
 - llama.cpp, together: its low-level interface with all questions as sequences of one batch.
@@ -31,6 +32,13 @@ from typing import Any
 import numpy as np
 
 COUNTS = (1, 16, 64)
+EXEMPLARS = "".join(
+    f"Q: There are {k + 3} trees in the grove, and {2 * k + 5} more are planted today. Then {k + 1} of them are felled again. "
+    f"How many trees are there in the end?\nA: There are {k + 3} trees at first. {2 * k + 5} more make {3 * k + 8}. Without the "
+    f"{k + 1} that are felled, {2 * k + 7} are left. The answer is {2 * k + 7}.\n\n"
+    for k in range(8)
+)
+"""Eight worked questions to put before the question, as one asks for a chain of thought."""
 CONTESTANTS = (
     "transformers float32", "transformers bfloat16", "heuretic bfloat16", "heuretic float32", "llama.cpp one by one",
     "llama.cpp together",
@@ -58,13 +66,15 @@ def timed(
 ) -> dict[str, Any]:
     """Return tokens a CPU second for so many questions at once, and the texts of the most."""
     work([as_prompt("Hello!")])
-    speeds, texts = {}, []
-    for count in counts:
+    cases = {str(n): [as_prompt(q) for q in (questions(n) if n > 1 else questions(2)[1:])] for n in counts}
+    cases["8 shots"] = [as_prompt(EXEMPLARS + q) for q in questions(8)]
+    speeds, texts = {}, {}
+    for name, prompts in cases.items():
         began, clock = time.process_time(), time.perf_counter()
-        texts = work([as_prompt(q) for q in questions(count)])
+        texts[name] = work(prompts)
         spent, waited = time.process_time() - began, time.perf_counter() - clock
-        tokens = sum(map(count_tokens, texts))
-        speeds[str(count)] = {"tokens": tokens, "cpu_s": spent, "wall_s": waited, "tokens_per_cpu_s": tokens / spent}
+        tokens = sum(map(count_tokens, texts[name]))
+        speeds[name] = {"tokens": tokens, "cpu_s": spent, "wall_s": waited, "tokens_per_cpu_s": tokens / spent}
     return {"speeds": speeds, "texts": texts}
 
 
@@ -90,7 +100,9 @@ def run_heuretic(path: Path, dtype: str, tokens: int) -> dict[str, Any]:
 
     found = timed(work, lambda text: len(api.tokenizer.encode(text)), COUNTS)
     alone = [work([as_prompt(q)])[0] for q in questions(8)]
-    found["same_alone_and_among_64"] = sum(a == b for a, b in zip(alone, found["texts"], strict=False)) / len(alone)
+    found["same_alone_and_among_64"] = sum(a == b for a, b in zip(alone, found["texts"]["64"], strict=False)) / len(
+        alone
+    )
     first = []
     for question in questions(64):
         ids = api.tokenizer.encode(as_prompt(question))
@@ -151,8 +163,7 @@ def run_transformers(path: Path, dtype: str, tokens: int) -> dict[str, Any]:
 
 def run_llama_high(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
     """Measure llama-cpp-python's completions."""
-    import llama_cpp
-    from llama_cpp import Llama
+    from llama_cpp import Llama, llama_cpp
 
     defaults = llama_cpp.llama_model_default_params
 
@@ -163,7 +174,7 @@ def run_llama_high(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
 
     llama_cpp.llama_model_default_params = settings
     began = time.process_time()
-    theirs = Llama(str(path), n_ctx=2048, n_threads=1, n_threads_batch=1, verbose=False, logits_all=False)
+    theirs = Llama(str(path), n_ctx=2048, n_batch=512, n_threads=1, n_threads_batch=1, verbose=False, logits_all=False)
     loading = time.process_time() - began
 
     def work(prompts: list[str]) -> list[str]:
@@ -207,9 +218,8 @@ def run_llama_low(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
     def decode(ids: list[int]) -> str:
         room = c.ctypes.create_string_buffer(65536)
         given = (c.llama_token * len(ids))(*ids)
-        return room.raw[: c.llama_detokenize(vocabulary, given, len(ids), room, 65536, False, False)].decode(
-            errors="replace"
-        )
+        length = c.llama_detokenize(vocabulary, given, len(ids), room, 65536, False, False)
+        return room.raw[:length].decode(errors="replace")
 
     def step(rows: list[tuple[int, int, int, bool]]) -> None:
         batch.n_tokens = len(rows)
@@ -224,8 +234,10 @@ def run_llama_low(path: Path, tokens: int, repacked: bool) -> dict[str, Any]:
 
     def read(prompt: str, sequence: int) -> tuple[int, np.ndarray]:
         ids = encode(prompt)
-        step([(t, p, sequence, p == len(ids) - 1) for p, t in enumerate(ids)])
-        return len(ids), logits(len(ids) - 1).copy()
+        rows = [(t, p, sequence, p == len(ids) - 1) for p, t in enumerate(ids)]
+        for first in range(0, len(rows), 512):
+            step(rows[first : first + 512])
+        return len(ids), logits((len(ids) - 1) % 512).copy()
 
     def work(prompts: list[str]) -> list[str]:
         c.llama_memory_clear(memory, True)
@@ -315,18 +327,18 @@ def main() -> None:
             first[name] = np.load(out.with_suffix(".npy"))
     reference = found["transformers float32"]
     print(
-        f"{'':24} {'alone':>8} {'16':>8} {'64':>8} tokens/CPU s {'prompt':>8} {'loading':>8}  same texts, first logits: largest, mean, top"
+        f"{'':24} {'alone':>8} {'16':>8} {'64':>8} {'8 shots':>8} tokens/CPU s {'prompt':>8} {'loading':>8}  same texts, first logits: largest, mean, top"
     )
     for name, row in found.items():
         if "failed" in row:
             print(f"{name:24} {row['failed']}")
             continue
-        row.setdefault("texts", [])
-        speeds = [row["speeds"][str(n)]["tokens_per_cpu_s"] if str(n) in row["speeds"] else None for n in COUNTS]
+        speeds = [row["speeds"].get(n, {}).get("tokens_per_cpu_s") for n in (*map(str, COUNTS), "8 shots")]
         texts = row.pop("texts")
         if row is reference:
             reference_texts = texts
-        row["same_texts"] = sum(a == b for a, b in zip(texts, reference_texts, strict=False)) / len(texts)
+        pairs = [(a, b) for case in texts for a, b in zip(texts[case], reference_texts[case], strict=True)]
+        row["same_texts"] = sum(a == b for a, b in pairs) / len(pairs)
         row["times_transformers"] = {
             n: s["tokens_per_cpu_s"] / reference["speeds"][n]["tokens_per_cpu_s"] for n, s in row["speeds"].items()
         }

@@ -36,6 +36,11 @@ def heuretic() -> type[ModelAPI]:
 class LocalModel(ModelAPI):
     """Weights on this machine, computed in this process; requests made at the same time are computed together.
 
+    A prompt is processed once for all choices of a request, and a beginning of at least 32 tokens that it has in common with
+    one of the last prompts is not processed again: such tokens count as `input_tokens_cache_read`. Choice `j` of a request
+    with seed `s` draws from stream `s + j`. inspect-ai on its own lets 20 to 100 requests through at a time; `heuretic.lm.model`
+    lets all, and so does `adaptive_connections=False`.
+
     Args:
         model_name: A name that `heuretic models` knows, a GGUF file or a Hugging Face folder.
         threads: For computing; default: the processors this process may use.
