@@ -45,6 +45,7 @@ def make_folder(folder: Path, kind: str, context: int = 128) -> Path:
         "llama": lambda: t.LlamaConfig(**shape),
         "starcoder2": lambda: t.Starcoder2Config(**shape, sliding_window=8),
         "gemma3": lambda: t.Gemma3TextConfig(**shape, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
+        "gemma2": lambda: t.Gemma2Config(**shape, head_dim=8),
         "gpt2": lambda: t.GPT2Config(vocab_size=len(words), n_embd=32, n_layer=2, n_head=4, n_positions=context, eos_token_id=0, bos_token_id=0),
     }  # fmt: skip
     torch.manual_seed(0)
@@ -70,6 +71,11 @@ def small(folder: Path) -> LanguageModel:
 def engine_of(m: LanguageModel) -> Any:
     assert isinstance(m.inspect.api, LocalModel)
     return m.inspect.api.engine
+
+
+def test_attention_that_is_not_computed_here_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="must have plain attention, got gemma2"):
+        model(f"heuretic/{make_folder(tmp_path, 'gemma2')}", cache=None)
 
 
 @pytest.mark.parametrize("kind", ["llama", "starcoder2", "gemma3", "gpt2"])

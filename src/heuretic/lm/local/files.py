@@ -93,6 +93,11 @@ def load(name: str, dtype: str) -> Loaded:
         if bars:
             logging.enable_progress_bar()
     config = model.config.get_text_config()
+    if getattr(config, "attn_logit_softcapping", None) or config.model_type == "gpt_oss":
+        raise ModelError(
+            f"{weights.path} must have plain attention, got {config.model_type}, whose soft caps or sinks are not computed here. "
+            "Try a server for it, such as vllm/..., and openai-api/... for any other"
+        )
     ends: set[int | None] = {tokenizer.eos_token_id}
     for source in (config, model.generation_config):
         end = getattr(source, "eos_token_id", None)
