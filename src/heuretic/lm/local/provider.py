@@ -44,7 +44,8 @@ class LocalModel(ModelAPI):
     Args:
         model_name: A name that `heuretic models` knows, a GGUF file or a Hugging Face folder.
         threads: For computing; default: the processors this process may use.
-        slots: Most sequences computed at once; the others wait.
+        slots: Most sequences computed at once; the others wait. With 32, a thousand short questions to a model of 135M stay below 1 GB;
+            64 are a sixth faster, and take 100 MB more.
         overflow: What to do with a prompt longer than the context: "error", or "drop-oldest" or "cut-middle" of its tokens.
         dtype: "bfloat16", or "float32" for the logits of transformers almost to the last bit, slower and twice as large.
         memory: Bytes for the keys and values of the sequences computed at once; fewer are, if it is short.
@@ -62,7 +63,7 @@ class LocalModel(ModelAPI):
         config: GenerateConfig = GenerateConfig(),
         *,
         threads: int | None = None,
-        slots: int = 64,
+        slots: int = 32,
         overflow: Literal["error", "drop-oldest", "cut-middle"] = "error",
         dtype: str = "bfloat16",
         memory: int = 512 * 2**20,
