@@ -1,0 +1,42 @@
+"""Evaluations by address, `bbeh?mini=true`, and suites of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from heuretic.evals.evaluation import Evaluation
+from heuretic.search.addresses import Addresses
+
+EVALUATIONS: Addresses[Evaluation] = Addresses(
+    "evaluation",
+    {
+        name: (f"heuretic.evals.{place}", kind, {})
+        for name, place, kind in (
+            ("bbh", "bbh", "BBH"),
+            ("bbeh", "bbeh", "BBEH"),
+            ("imo-answer-bench", "imo_bench.answer_bench", "AnswerBench"),
+            ("imo-proof-bench", "imo_bench.proof_bench", "ProofBench"),
+            ("imo-grading-bench", "imo_bench.grading_bench", "GradingBench"),
+            ("longfact", "safe.longfact", "LongFact"),
+            ("freshqa", "freshqa", "FreshQA"),
+            ("latent-list", "michelangelo.latent_list", "LatentList"),
+            ("mrcr", "michelangelo.mrcr", "MRCR"),
+            ("idk", "michelangelo.idk", "IDK"),
+            ("haloquest", "haloquest", "HaloQuest"),
+            ("inverse-scaling", "inverse_scaling", "InverseScaling"),
+            ("sycophancy", "sycophancy", "Sycophancy"),
+            ("questions", "labelled", "Labelled"),
+        )
+    },
+    wrapped="of",
+    wrapper="",
+)
+"""All evaluations of the room."""
+
+SUITES: Mapping[str, tuple[str, ...]] = {
+    "reasoning": ("bbh", "bbeh", "imo-answer-bench", "imo-proof-bench"),
+    "factuality": ("longfact", "freshqa"),
+    "long-context": ("latent-list", "mrcr", "idk"),
+    "vision": ("haloquest",),
+    "honesty": ("sycophancy", "inverse-scaling"),
+}
