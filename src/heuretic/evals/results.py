@@ -120,11 +120,11 @@ def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | N
     held = np.asarray(values, float)
     if not len(held):
         return Estimate(float("nan"))
-    sums: Values = held
-    sizes: Values = np.ones(len(held))
+    sums = np.asarray(held, np.float64)
+    sizes = np.ones(len(held))
     if clusters is not None:
         _, place = np.unique(np.asarray(clusters, object).astype(str), return_inverse=True)
-        sums, sizes = np.asarray(np.bincount(place, held)), np.bincount(place).astype(float)
+        sums, sizes = np.bincount(place, held).astype(np.float64), np.bincount(place).astype(np.float64)
     if len(sums) < 2:
         return Estimate(float(held.mean()), count=len(held))
     low, high = np.quantile(_resampled_means(sums, sizes, np.random.default_rng(0)), (0.025, 0.975))

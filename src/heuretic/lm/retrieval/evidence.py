@@ -1,0 +1,44 @@
+"""Evidence for a query, and who looks it up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+Kind = Literal["document", "organic", "answer", "knowledge", "related", "question"]
+"""What a piece of evidence is: a document of the user's own, or a part of a page of results: an organic result, the answer box, the
+knowledge graph, a related question with its answer, a question of a forum with its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One piece of evidence.
+
+    Attributes:
+        text: What it says. title, url: Where. date: When it was published, as YYYY-MM-DD; empty if that is not known.
+        highlight: The words of it that answer the query, where the search says so. kind: See `Kind`.
+    """
+
+    text: str
+    title: str = ""
+    url: str = ""
+    date: str = ""
+    highlight: str = ""
+    kind: Kind = "document"
+
+    def __str__(self) -> str:
+        head = ", ".join(part for part in (self.title, self.date, self.url) if part)
+        return f"{head}\n{self.text}" if head else self.text
+
+
+@runtime_checkable
+class Search(Protocol):
+    """Looks up evidence. Ours are `Symbolic`, and so can be fields of strategies and evaluations."""
+
+    async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
+        """Return at most `k` pieces of evidence (organic results, and what a page of results has beside them), the best first.
+
+        Raises: ConnectionError if a service did not answer after all retries; ValueError if it answered with something else.
+        """
+        ...
