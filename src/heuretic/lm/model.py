@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,13 +188,17 @@ class LanguageModel:
 
     def request(self, messages: Sequence[ChatMessage], sampling: Sampling) -> bytes:
         """Return the digest of all that decides the replies: model, weights, messages and settings, the seed included."""
-        asked = {
-            **self._identity,
-            "messages": [_said(m) for m in messages],
-            "sampling": {name: getattr(sampling, name) for name in type(sampling).__fields__},
-            "defaults": self.defaults.model_dump(exclude_none=True, exclude=_DELIVERY),
-        }
-        text = json.dumps(asked, sort_keys=True, default=str)
+        return self.digest(
+            {
+                "messages": [_said(m) for m in messages],
+                "sampling": {name: getattr(sampling, name) for name in type(sampling).__fields__},
+                "defaults": self.defaults.model_dump(exclude_none=True, exclude=_DELIVERY),
+            }
+        )
+
+    def digest(self, asked: Mapping[str, Any]) -> bytes:
+        """Return the digest of anything that is asked of this model and these weights: a key of the cache."""
+        text = json.dumps({**self._identity, **asked}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).digest()
 
     async def _ask(
