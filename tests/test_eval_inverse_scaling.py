@@ -142,7 +142,7 @@ def test_bad_records_are_refused_with_file_and_row_or_left_out(tmp_path: Path, b
 
 def test_renamed_columns_are_named_even_if_corrupt_records_may_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", [{"prompt": "p", "options": [" a", " b"], "answer": 1}])
-    with pytest.raises(ValueError, match="got prompt, options, answer at .*x.jsonl"):
+    with pytest.raises(ValueError, match=r"got prompt, options, answer at .*x.jsonl"):
         read_items(path, "skip")
 
 
@@ -154,7 +154,7 @@ def test_numeric_records_are_refused(tmp_path: Path) -> None:
 
 def test_identifiers_must_be_new(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", [{**GOOD[0], "id": "7"}, {**GOOD[1], "id": "7"}])
-    with pytest.raises(ValueError, match="id must be new, got '7', which row 0 has too at .*row 1"):
+    with pytest.raises(ValueError, match=r"id must be new, got '7', which row 0 has too at .*row 1"):
         read_items(path)
 
 
@@ -163,7 +163,7 @@ def test_broken_quoting_names_file_and_row(tmp_path: Path) -> None:
     path.write_text(
         "prompt,classes,answer_index\nfine,\"[' a', ' b']\",0\n\"a\"b,\"[' a', ' b']\",0\n", encoding="utf-8"
     )
-    with pytest.raises(ValueError, match="quoting must be that of CSV.*x.csv, row 1"):
+    with pytest.raises(ValueError, match=r"quoting must be that of CSV.*x.csv, row 1"):
         read_items(path)
     items, notes = read_items(path, "skip")
     assert (len(items), notes) == (1, ["1 records were left out"])
@@ -172,7 +172,7 @@ def test_broken_quoting_names_file_and_row(tmp_path: Path) -> None:
 def test_csv_rows_with_too_many_fields_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("prompt,classes,answer_index\np,\"[' a', ' b']\",0,9\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="3 fields.*row 0"):
+    with pytest.raises(ValueError, match=r"3 fields.*row 0"):
         read_items(path)
 
 
@@ -187,7 +187,7 @@ def test_files_that_are_no_text_or_empty_are_refused(tmp_path: Path, content: by
 def test_cut_off_archive_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl.gz", GOOD)
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(ValueError, match="x.jsonl.gz must be JSON lines"):
+    with pytest.raises(ValueError, match=r"x.jsonl.gz must be JSON lines"):
         read_items(path)
 
 
@@ -230,7 +230,7 @@ def test_own_file_is_read_from_a_path(tmp_path: Path) -> None:
 
 
 def test_unknown_tasks_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="task must be ours, prize or one of hindsight-neglect-10shot.*got 'nonsense'"):
+    with pytest.raises(ValueError, match=r"task must be ours, prize or one of hindsight-neglect-10shot.*got 'nonsense'"):
         InverseScaling(task="nonsense").load()
 
 
