@@ -88,7 +88,7 @@ def evaluate(
                     raise
                 Console(stderr=True).print(f"{evaluation.title} is left out: {error}", markup=False, soft_wrap=True)
                 continue
-            _keep(run, store)
+            _keep(run, strategy or "the benchmark's", store)
             done.append(run)
             if not as_json:
                 _show(run, store)
@@ -138,9 +138,8 @@ def _progress(name: str, quiet: bool) -> Iterator[Any]:
         yield lambda done, total, mean: bar.update(task, completed=done, total=total, score=mean)
 
 
-def _keep(run: Run, store: str) -> None:
+def _keep(run: Run, strategy: str, store: str) -> None:
     from heuretic.evals import EVALUATIONS
-    from heuretic.lm.strategies.addresses import STRATEGIES
     from heuretic.study.recording import record
 
     values = {"score": run.score.value}
@@ -155,7 +154,7 @@ def _keep(run: Run, store: str) -> None:
             values[f"{prefix}dollars"] = spent.cost
     values["unscored"] = sum(run.unscored.values())
     choices = {
-        "evaluation": EVALUATIONS.of(run.evaluation), "model": run.model, "strategy": STRATEGIES.of(run.strategy),
+        "evaluation": EVALUATIONS.of(run.evaluation), "model": run.model, "strategy": strategy,
         "judge": run.judge or "none", "questions": run.questions,
     }  # fmt: skip
     if values["score"] == values["score"]:  # else nothing could be judged
