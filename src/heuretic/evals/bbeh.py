@@ -61,6 +61,8 @@ _CHECKSUMS = {
 _MINI = "14e77b3d6be68faa008d268abf53b1f8d2420ffdd762504a304dafc3f8d43026"
 TASKS: tuple[str, ...] = tuple(_CHECKSUMS)
 """The 23 tasks: 200 questions each, but 120 of disambiguation_qa."""
+_CLOSED = {"boardgame_qa": 3, "causal_understanding": 3, "sarc_triples": 8, "web_of_lies": 27, "zebra_puzzles": 8}
+"""How many answers are possible where questions have no options."""
 
 _CUE = re.compile(r"(?:the\s+)?(?:(?:final|correct)\s+)?answer(?:\s+is\s*:?|\s*:)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -267,10 +269,13 @@ class BBEH(Evaluation):
         return {"adjusted harmonic mean, points": harmonic, "micro average": results.mean()}
 
     def chance(self, question: Question) -> float | None:
-        """Return 1 over the number of options, None where answers are open."""
+        """Return 1 over the number of options or of possible answers, 0 where answers are open."""
+        task = str(question.about.get("task"))
+        if task in _CLOSED:
+            return 1 / _CLOSED[task]
         options = set(re.findall(r"^\s*\(?([A-Z])[).:]\s", question.text, re.MULTILINE))
         lettered = re.fullmatch(r"\(?[A-Z]\)?", str(question.target))
-        return 1 / len(options) if lettered and len(options) > 1 else None
+        return 1 / len(options) if lettered and options else 0.0
 
 
 def _examples(path: Path, records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
