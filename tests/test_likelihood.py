@@ -12,7 +12,7 @@ from inspect_ai.model import GenerateConfig, get_model
 
 import heuretic.lm.local.provider  # noqa: F401
 from heuretic.lm import Budget, BudgetSpent, LanguageModel, ModelError, Price, Question, ReplyCache
-from heuretic.lm.likelihood import Likelihood, likelihoods, scored
+from heuretic.lm.likelihood import Likelihood, likelihoods
 from heuretic.lm.strategies import Direct, Exemplar
 from heuretic.lm.strategies.likeliest import GENERATED, Likeliest, best_of, options_of
 from heuretic.symbolic import dumps, loads
@@ -89,7 +89,7 @@ def test_tokens_that_change_at_the_boundary_cancel(model: LanguageModel) -> None
 def test_choices_of_a_question_share_the_prompt(folder: Path) -> None:
     model = local(folder)
     run(likelihoods(model, "w1", [" w2"]))  # the engine is there and idle
-    replies = run(scored(model, text(*range(60)), [f" w{k}" for k in range(70, 78)]))
+    replies = run(model.score(text(*range(60)), [f" w{k}" for k in range(70, 78)]))
     assert sum(r.usage.input_tokens for r in replies) < 100  # 8 prompts of 61 tokens apart are 488
     assert sum(r.usage.input_tokens + r.usage.cached_input_tokens for r in replies) == 8 * 61
     assert sum(r.usage.calls for r in replies) == 1
@@ -98,33 +98,33 @@ def test_choices_of_a_question_share_the_prompt(folder: Path) -> None:
 
 def test_cache_answers_what_was_asked_before_alone(folder: Path, tmp_path: Path) -> None:
     cache = ReplyCache(tmp_path / "replies.db")
-    first = run(scored(local(folder, cache=cache), text(1, 2), [" w3", " w4"]))
-    again = run(scored(local(folder, cache=cache), text(1, 2), [" w4", " w5", " w3"]))
+    first = run(local(folder, cache=cache).score(text(1, 2), [" w3", " w4"]))
+    again = run(local(folder, cache=cache).score(text(1, 2), [" w4", " w5", " w3"]))
     assert [r.cached for r in again] == [True, False, True]
     assert again[0].logprob == first[1].logprob
     assert again[0].scored == 1
     assert again[2].logprob == first[0].logprob
     assert len(cache) == 3
-    other = run(scored(local(folder, cache=cache), text(1, 3), [" w3"]))
+    other = run(local(folder, cache=cache).score(text(1, 3), [" w3"]))
     assert not other[0].cached
     assert other[0].logprob != first[0].logprob
 
 
 def test_cache_keeps_weights_and_number_formats_apart(folder: Path, tmp_path: Path) -> None:
     cache = ReplyCache(tmp_path / "replies.db")
-    run(scored(local(folder, cache=cache), text(1, 2), [" w3"]))
-    coarse = run(scored(local(folder, "bfloat16", cache=cache), text(1, 2), [" w3"]))
+    run(local(folder, cache=cache).score(text(1, 2), [" w3"]))
+    coarse = run(local(folder, "bfloat16", cache=cache).score(text(1, 2), [" w3"]))
     assert not coarse[0].cached
 
 
 def test_the_same_text_twice_is_computed_once(folder: Path) -> None:
-    found = run(scored(local(folder), text(1, 2), [" w3", " w3"]))
+    found = run(local(folder).score(text(1, 2), [" w3", " w3"]))
     assert found[0] == found[1]
 
 
 def test_text_beyond_the_context_is_an_overflow(folder: Path) -> None:
     model = local(folder)
-    replies = run(scored(model, text(*[1] * 127), [" w2", " w2 w3"]))
+    replies = run(model.score(text(*[1] * 127), [" w2", " w2 w3"]))
     assert [r.outcome for r in replies] == ["overflow", "overflow"]
     with pytest.raises(ValueError, match="at most 128 tokens, got 129"):
         run(likelihoods(model, text(*[1] * 127), [" w2", " w2 w3"]))

@@ -27,7 +27,7 @@ from heuretic.evals.inverse_scaling_tasks import GENERATORS, Item, as_lines, gen
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question
 from heuretic.lm.answer import Sample, Step
-from heuretic.lm.likelihood import Likelihood, gives_likelihoods, likelihood, scored
+from heuretic.lm.likelihood import Likelihood, likelihood
 from heuretic.lm.parsing import CUE, Parse, after_cue, is_refusal, without_markup
 from heuretic.lm.strategies import Attempting, ChainOfThought, Direct
 from heuretic.lm.strategies.likeliest import LIKELIHOODS, Likeliest, best_of, letter_of
@@ -325,15 +325,15 @@ class ClassLikelihoods(Symbolic):
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
         """Return the one choice `n` times, or attempts of the fallback."""
-        if len(question.choices) == 1 and gives_likelihoods(model):
-            replies = await scored(model, question.text, question.choices)
+        if len(question.choices) == 1 and model.gives_likelihoods:
+            replies = await model.score(question.text, question.choices)
             outcome = replies[0].outcome
             sample = Sample("A" if outcome == "answered" else None, outcome, question.choices[0])
             return [sample] * n, [Step(LIKELIHOODS, question.text, tuple(replies))]
         plain = Likeliest(layout="{question}", delimiter="", fallback=self.fallback)
         samples, steps = await plain.attempts(question, model, n, first)
         other = question.about.get("other_prompt", "")
-        if other and gives_likelihoods(model):
+        if other and model.gives_likelihoods:
             samples, more = await plain.attempts(dataclasses.replace(question, text=other), model, n, first)
             steps += [dataclasses.replace(step, name=OTHER_PROMPT) for step in more]
         return samples, steps

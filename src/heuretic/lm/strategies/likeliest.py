@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from heuretic.lm.answer import Answer, Sample, Step
-from heuretic.lm.likelihood import Likelihood, gives_likelihoods, likelihood, scored
+from heuretic.lm.likelihood import Likelihood, likelihood
 from heuretic.lm.model import LanguageModel
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Reply
@@ -54,7 +54,7 @@ class Likeliest(Symbolic):
         self, question: Question, model: LanguageModel, n: int, first: int = 0
     ) -> tuple[list[Sample], list[Step]]:
         """Return the one choice `n` times, or attempts of the fallback."""
-        if self.fallback is not None and not gives_likelihoods(model):
+        if self.fallback is not None and not model.gives_likelihoods:
             samples, steps = await self.fallback.attempts(question, model, n, first)
             return samples, [dataclasses.replace(step, name=GENERATED + step.name) for step in steps]
         if question.parts:
@@ -64,7 +64,7 @@ class Likeliest(Symbolic):
         names, texts = options_of(question)
         prompt = self.prompt(question)
         shown = [letter_of(k) for k in range(len(texts))] if self.saying == "letter" else texts
-        replies = await scored(model, prompt, [self.delimiter + text for text in shown])
+        replies = await model.score(prompt, [self.delimiter + text for text in shown])
         return [_chosen(replies, names, shown, self.per)] * n, [Step(LIKELIHOODS, prompt, tuple(replies))]
 
     def prompt(self, question: Question) -> str:
