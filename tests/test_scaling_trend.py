@@ -11,7 +11,19 @@ import pytest
 from inspect_ai.model import GenerateConfig
 
 from heuretic.evals.evaluation import Evaluation, Questions, Score
-from heuretic.evals.scaling_trend import Trend, figure, page, picture, shape_of, simultaneous, size_text, sweep, trend
+from heuretic.evals.results import Results
+from heuretic.evals.scaling_trend import (
+    Trend,
+    figure,
+    page,
+    picture,
+    shape_of,
+    simultaneous,
+    size_text,
+    sweep,
+    trend,
+    trends_of,
+)
 from heuretic.lm import Answer, LanguageModel, Question
 from heuretic.lm.parsing import Choice
 from heuretic.lm.strategies import Direct
@@ -293,16 +305,40 @@ def test_sweep_asks_all_models_the_same_and_finds_the_trend() -> None:
     assert found.chance == 0.5
     assert len(found.rows()) == 9
     assert found.rows()[0]["model"] == "small"
-    assert told[0] == "small: 120 of 120 scored, mean 0.900"
-    assert "letters, odd" in found.text()
+    assert told[0].startswith("small: 0.900 [")
+    assert "\n\nodd\nsmall" in found.text()
     assert len(found.figure()["data"]) == 3
-    assert found.outcomes["small"] == {"answered": 120}
+    assert list(found.runs) == ["small", "middle", "large"]
+    assert found.runs["small"].outcomes == {"answered": 120}
 
 
 def test_sweep_takes_some_questions_and_refuses_one_model() -> None:
-    some = list(Letters().load())[:20]
-    found = sweep(Letters(), {"a": 1.0, "b": 2.0}, made=lambda name: knowing(5), questions=some)
+    found = sweep(Letters(), {"a": 1.0, "b": 2.0}, made=lambda name: knowing(5), limit=20)
     assert found.trends[""].items == 20
     assert found.trends[""].shape == "flat"
     with pytest.raises(ValueError, match="at least 2"):
         sweep(Letters(), {"a": 1.0}, made=lambda name: knowing(5))
+
+
+def test_questions_that_one_model_did_not_get_to_are_left_out() -> None:
+    a = Results(["1", "2", "3", "4"], np.array([1.0, 0.0, 1.0, 1.0]), ["answered"] * 4)
+    b = Results(["1", "3", "4"], np.array([0.0, 1.0, np.nan]), ["answered"] * 3)
+    found = trends_of({"a": a, "b": b}, {"a": 1.0, "b": 2.0})[""]
+    assert (found.items, found.left_out) == (2, 1)
+    assert [point.score.value for point in found.points] == [1.0, 0.5]
+
+
+def test_a_measure_that_is_a_loss_is_taken_negative() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(100)
+    results = {
+        name: Results(
+            [str(k) for k in range(100)], np.full(100, np.nan), ["answered"] * 100, {"task": ["x"] * 100}, {"loss": base + worse},
+            [str(k // 2) for k in range(100)],
+        )
+        for name, worse in (("a", 0.0), ("b", 1.0))
+    }  # fmt: skip
+    found = trends_of(results, {"a": 1.0, "b": 10.0}, "task")
+    assert list(found) == [""]
+    assert found[""].shape == "inverse"
+    assert found[""].slope.value == pytest.approx(-1.0)

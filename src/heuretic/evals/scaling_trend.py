@@ -6,19 +6,19 @@ up to a certain size, and then increases again). Both papers judge by looking at
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heuretic.evals.evaluation import Evaluation, Score
-from heuretic.evals.results import RESAMPLES, Estimate
-from heuretic.lm import Answer, LanguageModel, Question, answers
-from heuretic.lm import model as model_called
+from heuretic.evals.evaluation import Evaluation
+from heuretic.evals.results import RESAMPLES, Estimate, Results
+from heuretic.evals.running import Run, evaluate
+from heuretic.lm import LanguageModel
+from heuretic.lm import model as model_named
 
 Values = NDArray[np.float64]
 Shape = Literal["inverse", "U-shaped", "inverted U", "positive", "flat", "undecided"]
@@ -265,21 +265,16 @@ class Sweep:
     """Models of several sizes on one evaluation.
 
     Attributes:
-        trends: Over all questions under "", and by task or what else results are broken down by.
-        scores, losses: Of each model, in the order of `ids`; NaN where there is none.
-        chance: Mean score of a random choice, None where there is nothing to choose from.
+        runs: Of each model, smallest first. trends: Over all questions under "", and by category.
+        chance: Score of a random choice, None where there is nothing to choose from.
     """
 
-    evaluation: str
-    ids: tuple[str, ...]
-    scores: Mapping[str, Values]
-    losses: Mapping[str, Values]
+    runs: Mapping[str, Run]
     trends: Mapping[str, Trend]
     chance: float | None = None
-    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a table: one row for each model and part, with intervals."""
+        """Return a table: one row for each model and category, with intervals."""
         return [
             {
                 "part": part or "all", "model": point.name, "size": point.size, "items": shown.items,
@@ -293,8 +288,7 @@ class Sweep:
     def text(self) -> str:
         """Return all trends as text."""
         return "\n\n".join(
-            f"{self.evaluation}{', ' + part if part else ''}\n{picture(shown, self.chance if not part else None)}"
-            for part, shown in self.trends.items()
+            f"{part or 'all'}\n{picture(shown, None if part else self.chance)}" for part, shown in self.trends.items()
         )
 
     def figure(self) -> dict[str, Any]:
@@ -303,76 +297,60 @@ class Sweep:
 
 
 def sweep(
-    evaluation: Evaluation, models: Mapping[str, float], *, made: Callable[[str], LanguageModel] = model_called,
-    questions: Sequence[Question] | None = None, judge: LanguageModel | None = None, margin: float = MARGIN, concurrency: int = 64,
+    evaluation: Evaluation, models: Mapping[str, float], *, made: Callable[[str], LanguageModel] = model_named,
+    limit: int | None = None, judge: LanguageModel | None = None, margin: float = MARGIN, concurrency: int = 64,
     progress: Callable[[str], None] | None = None,
 ) -> Sweep:  # fmt: skip
     """Let models of several sizes answer the questions of an evaluation, as it asks them.
 
     Args:
         models: Sizes by name: parameters, or floating-point operations of the training.
-        made: Returns the model of a name. questions: Some of the evaluation's; default: all.
+        made: Returns the model of a name. limit: Only so many questions, the same for all.
         judge: For evaluations that need one. progress: Called with a line for each model.
-    Raises: ValueError for fewer than 2 models, or sizes that are equal or not > 0; whatever loading, asking and scoring raise.
+    Raises: ValueError for fewer than 2 models, or sizes that are equal or not > 0; whatever running the evaluation raises.
     """
-    _by_size(models, models)
-    asked = list(evaluation.load()) if questions is None else list(questions)
-    said = progress or (lambda line: None)
-    scores: dict[str, Values] = {}
-    losses: dict[str, Values] = {}
-    outcomes: dict[str, dict[str, int]] = {}
-    for name in sorted(models, key=lambda name: models[name]):
-        given, values = asyncio.run(_scored(evaluation, asked, made(name), judge, concurrency))
-        scores[name] = np.array([np.nan if v is None or v.value is None else v.value for v in values], np.float64)
-        losses[name] = np.array([np.nan if v is None else v.metrics.get("loss", np.nan) for v in values], np.float64)
-        counted = [answer.outcome for answer in given]
-        outcomes[name] = {outcome: counted.count(outcome) for outcome in sorted(set(counted))}
-        known = scores[name][~np.isnan(scores[name])]
-        said(f"{name}: {len(known)} of {len(asked)} scored, mean {known.mean() if len(known) else float('nan'):.3f}")
-    chances = [c for c in map(evaluation.chance, asked) if c is not None]
-    return Sweep(
-        evaluation.name or type(evaluation).__name__, tuple(q.id for q in asked), scores, losses,
-        _trends(evaluation, asked, scores, losses, models, margin), sum(chances) / len(chances) if chances else None, outcomes,
-    )  # fmt: skip
-
-
-async def _scored(
-    evaluation: Evaluation,
-    asked: Sequence[Question],
-    model: LanguageModel,
-    judge: LanguageModel | None,
-    concurrency: int,
-) -> tuple[list[Answer], list[Score | None]]:
-    found: dict[int, tuple[Answer, Score | None]] = {}
-    async for number, answer in answers(evaluation.strategy(), asked, model, concurrency=concurrency):
-        scored = None if answer.outcome == "error" else await evaluation.score(asked[number], answer, judge)
-        found[number] = (answer, scored)
-    return [found[k][0] for k in range(len(asked))], [found[k][1] for k in range(len(asked))]
-
-
-def _trends(
-    evaluation: Evaluation, asked: Sequence[Question], scores: Mapping[str, Values], losses: Mapping[str, Values],
-    sizes: Mapping[str, float], margin: float,
-) -> dict[str, Trend]:  # fmt: skip
-    """Return the trend of all questions, and of each part; a measure that is a loss only is taken negative."""
+    names = _by_size(models, models)
+    runs: dict[str, Run] = {}
+    for name in names:
+        runs[name] = evaluate(evaluation, made(name), limit=limit, judge=judge, concurrency=concurrency)
+        if progress is not None:
+            progress(f"{name}: {runs[name].score} on {runs[name].questions} questions")
     key = evaluation.by[0] if evaluation.by else ""
-    parts = [str(q.about.get(key, "")) for q in asked] if key else [""] * len(asked)
-    clusters = [str(q.about.get(evaluation.within, q.id)) for q in asked] if evaluation.within else None
+    trends = trends_of({name: run.results for name, run in runs.items()}, models, key, margin=margin)
+    return Sweep(runs, trends, runs[names[0]].chance)
+
+
+def trends_of(
+    results: Mapping[str, Results], sizes: Mapping[str, float], by: str = "", *, margin: float = MARGIN
+) -> dict[str, Trend]:
+    """Return the trend of all results under "", and those of their categories by what `about` says under `by`.
+
+    Questions that a model did not get to are left out for all. Where there is no score but a loss, that is taken, negative.
+
+    Raises: ValueError if fewer than 2 questions are common to all models.
+    """
+    common = set.intersection(*(set(each.ids) for each in results.values()))
+    shared = {name: each.where([k in common for k in each.ids]) for name, each in results.items()}
+    first = next(iter(shared.values()))
+    if any(list(each.ids) != list(first.ids) for each in shared.values()):
+        raise ValueError("results must be in the order of the questions, got different orders. Try running them again")
+    parts: dict[str, Any] = {"": np.ones(len(first), bool)}
+    categories = np.asarray(first.about[by], object) if by else np.array([])
+    if len(set(categories)) > 1:
+        parts |= {str(part): categories == part for part in sorted(set(categories))}
     found: dict[str, Trend] = {}
-    for part in ["", *(sorted(set(parts)) if len(set(parts)) > 1 else [])]:
-        mask = np.array([not part or each == part for each in parts])
-
-        def some(table: Mapping[str, Values], mask: NDArray[np.bool_] = mask) -> dict[str, Values]:
-            return {name: column[mask] for name, column in table.items()}
-
-        own, lost = some(scores), some(losses)
-        if all(np.isnan(column).all() for column in own.values()):
-            own = {name: -column for name, column in lost.items()}
-        if min(int((~np.isnan(np.stack(list(own.values())))).all(axis=0).sum()), 2) < 2:
+    for part, mask in parts.items():
+        own = {name: each.where(mask) for name, each in shared.items()}
+        scores = {name: each.values for name, each in own.items()}
+        losses = {name: each.metrics["loss"] for name, each in own.items() if "loss" in each.metrics}
+        whole = len(losses) == len(own) and not any(np.isnan(column).any() for column in losses.values())
+        if whole and all(np.isnan(column).all() for column in scores.values()):
+            scores = {name: -column for name, column in losses.items()}
+        clusters = next(iter(own.values())).clusters
+        paired = int((~np.isnan(np.stack(list(scores.values())))).all(axis=0).sum())
+        if part and paired < 2:
             continue
-        held = None if clusters is None else [c for c, m in zip(clusters, mask, strict=True) if m]
-        whole = all(not np.isnan(column).any() for column in lost.values())
-        found[part] = trend(own, sizes, losses=lost if whole else None, clusters=held, margin=margin)
+        found[part] = trend(scores, sizes, losses=losses if whole else None, clusters=clusters, margin=margin)
     return found
 
 
