@@ -40,7 +40,8 @@ _FILE = File(
 )
 _VERDICT = re.compile(r"\\boxed\{\s*(Correct|Incorrect)\s*\}")
 _TOLERANT = re.compile(
-    r"\b(?:verdict|grade|answer|response)\b[^\n]{0,30}?\b(correct|incorrect)\b|^\W*(correct|incorrect)\W*$", re.I | re.M
+    r"^\W*(?:(?:final\s+)?(?:verdict|grade|judge?ment|result)\W+(?:is\W+)?)?(correct|incorrect)\W*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -78,12 +79,12 @@ class AnswerGrader(Symbolic):
 def read_verdict(text: str, official: bool = False) -> bool | None:
     """Return the verdict of a judge of answers, None if there is none.
 
-    Args: official: Only \\boxed{Correct} and \\boxed{Incorrect} count; otherwise also the bare word, if it stands alone or after "verdict".
+    Args: official: Only \\boxed{Correct} and \\boxed{Incorrect} count; otherwise also a line with the bare word, or with "verdict" and the word.
     """
     text = re.sub(r"<thinking>.*?(?:</thinking>|\Z)", "", text, flags=re.DOTALL)
     found = _VERDICT.findall(text)
     if not found and not official:
-        found = [first or second for first, second in _TOLERANT.findall(text)]
+        found = _TOLERANT.findall(text)
     return found[-1].lower() == "correct" if found else None
 
 
