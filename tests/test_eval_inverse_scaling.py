@@ -230,7 +230,9 @@ def test_own_file_is_read_from_a_path(tmp_path: Path) -> None:
 
 
 def test_unknown_tasks_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"task must be ours, prize or one of hindsight-neglect-10shot.*got 'nonsense'"):
+    with pytest.raises(
+        ValueError, match=r"task must be ours, prize or one of hindsight-neglect-10shot.*got 'nonsense'"
+    ):
         InverseScaling(task="nonsense").load()
 
 
