@@ -170,7 +170,11 @@ class LatentList(LongContext):
     by: ClassVar[tuple[str, ...]] = ("length", "complexity", "view")
     references: ClassVar[Mapping[str, float]] = {"chance (paper, 128K)": 0.122}
 
-    tokens_per_character: float = field(default=0.36, gt=0, doc="by which lengths are measured where nothing counts")
+    tokens_per_character: float = field(
+        default=0.44,
+        gt=0,
+        doc="by which lengths are measured where nothing counts; so many where digits are tokens, else fewer",
+    )
     complexities: tuple[int, ...] = field(default=COMPLEXITIES, doc="relevant operations, in equal shares")
     views: tuple[Kind, ...] = field(default=KINDS, doc="what is asked, in equal shares")
     strict: bool = field(
@@ -217,7 +221,8 @@ class LatentList(LongContext):
 
     def strategy(self) -> Attempting:
         """Ask with the prompt of the paper, as it is."""
-        return Direct(instruction="", parse=self.parse(), sampling=Sampling(max_tokens=self.max_tokens))
+        sampling = Sampling(max_tokens=self.max_tokens, stop=(f"\n{_RULE}",))
+        return Direct(instruction="", parse=self.parse(), sampling=sampling)
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
         view, target = str(question.about["view"]), str(question.target)

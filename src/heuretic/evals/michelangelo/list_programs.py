@@ -10,7 +10,7 @@ from typing import Literal
 
 Kind = Literal["print", "sum", "min", "max", "len"]
 KINDS: tuple[Kind, ...] = ("print", "sum", "min", "max", "len")
-INITIAL = (1, 2, 3, 4, 5, 6)
+INITIAL: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
 MOST = 4000
 """Numbers are drawn evenly from -4000 to 4000."""
 FILLERS = ("print", "reverse", "cancel")
