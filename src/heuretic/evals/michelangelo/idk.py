@@ -23,6 +23,8 @@ _OPENING = (
     "You will see a text, most of which is made of letters that mean nothing, and a question about it. Choose the answer that "
     "follows from the text."
 )
+_PROSE = 0.5
+"""What a character of prose counts, where letters with spaces between count 1: four of them are a token, not two."""
 _NEXT_EXAMPLE = re.compile(r"^\s*={5,}.*", re.MULTILINE | re.DOTALL)
 _CUE = re.compile(r"\b(?:the |final |correct |best )*(?:answer|choice|option)\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
 _MISSING = (
@@ -124,7 +126,8 @@ class IDK(LongContext):
         shown = "".join(_demonstration(k, rng) for k in range(self.shots))
         head = f"{_OPENING} Here are some examples.\n{shown}{_RULE}\n" if shown else f"{_OPENING}\n\n"
         tail = f"\nQuestion: {made.question}\nChoices:"
-        said = len(head) + len(made.text) + len(tail) + len(written_choices(made.choices)) + len("\n\n\nAnswer:  . . ")
+        prose = len(head) + len(made.text) + len(tail) + len(written_choices(made.choices)) + len("\n\n\nAnswer:  . . ")
+        said = int(prose * _PROSE)
 
         def build(characters: int) -> str:
             room = characters - said
@@ -136,9 +139,11 @@ class IDK(LongContext):
             return f"{head}{_buried(made.text, room // 2, depth, self.of_filler(number, tokens))}{tail}"
 
         text = fitted(build, tokens, self.tokens_per_character, self.count)
-        return Question(
-            text, chr(65 + made.right), made.choices, about={"complexity": str(int(known)), "depth": round(depth, 3)}
-        )
+        about: dict[str, str | float] = {"complexity": str(int(known)), "depth": round(depth, 3)}
+        if self.count is None:
+            letters = len(text) - len(head) - len(tail) - len(made.text)
+            about["tokens"] = round((letters + said) * self.tokens_per_character)
+        return Question(text, chr(65 + made.right), made.choices, about=about)
 
     def parse(self) -> Parse:
         """Return what finds the chosen option in a reply."""
