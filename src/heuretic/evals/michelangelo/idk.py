@@ -31,14 +31,18 @@ _MISSING = (
     r"mention|stat|specif|provid|includ|contain|present|availabl|found|find|describ|indicat|giv|given|tell|told|say|said|"
     r"reveal|disclos|clear|enough|sufficient|known|answer|determin|address|discuss|identif|infer|conclud"
 )
+_NOT = r"(?:\b(?:not|never|cannot|nowhere)|n['’]t)"
 _WITHOUT = re.compile(
-    rf"\b(?:not|never|n['’]?t|cannot|nowhere)\s+(?:\w+\s+){{0,3}}?(?:{_MISSING})\w*|\bno\s+(?:\w+\s+){{0,2}}?(?:information|mention|"
-    r"indication|details?|evidence|answer|clue|data|way (?:to|of))|\b(?:insufficient|missing|lacks?|lacking|without)\s+(?:\w+\s+){0,2}?"
-    r"(?:information|context|details?|data)|\b(?:do|does|did|can|could|would)\s*(?:not|n['’]?t)\s+know|\bcannot\s+know|"
-    r"\bimpossible\s+to\s+(?:know|tell|say|determine|answer)|\b(?:can|could)\s*(?:not|n['’]?t)\s+(?:be\s+)?(?:tell|say|told|said)|"
-    r"\bunknown\b|\bunclear\b|\bunspecified\b|\bnot sure\b|\bunanswerable\b",
+    rf"{_NOT}\s+(?:\w+\s+){{0,3}}?(?:(?:{_MISSING})\w*|know\b|in\s+the\s+(?:text|context|passage|story)\b)|\bnowhere\b"
+    r"|\bno\s+(?:\w+\s+){0,2}?(?:information|mention|indication|details?|evidence|answer|clue|data|way (?:to|of))\b"
+    r"|\b(?:insufficient|missing|lacks?|lacking|without)\s+(?:\w+\s+){0,2}?(?:information|context|details?|data)\b"
+    r"|\bimpossible\s+to\s+(?:know|tell|say|determine|answer)\b|\bunknown\b|\bunclear\b|\bunspecified\b|\bunanswerable\b",
     re.IGNORECASE,
-)  # fmt: skip
+)
+_SEVERAL = re.compile(
+    r"\(?[A-Za-z]\)\s*(?:(?:or|and|,|/|&)\s*\(?[A-Za-z]\)|(?:is|are|seems?)\s+(?:not|wrong|incorrect|false)\b)",
+    re.IGNORECASE,
+)
 
 
 def choice_of(text: str, choices: Sequence[str]) -> str | None:
@@ -53,11 +57,12 @@ def choice_of(text: str, choices: Sequence[str]) -> str | None:
     cues = list(_CUE.finditer(plain))
     after = plain[cues[-1].end() :].strip() if cues else ""
     for part in (after, plain):
-        led = re.match(rf"\(([A-Za-z])\)|([A-{last}])(?:[).:,;]|\s*$|\s*\n)", part)
+        led = re.match(rf"(?:(?:option|choice)\s+)?(?:\(?([A-Za-z])\)|([A-{last}])(?:[.:,;]|\s*$|\s*\n))", part)
         letter = ((led[1] or led[2]) if led else "").upper()
-        if "A" <= letter <= last:
+        if "A" <= letter <= last and not _SEVERAL.match(part):
             return letter
-    bracketed = {found.upper() for found in re.findall(rf"\(([A-{last}a-{last.lower()}])\)", plain)}
+    named = re.findall(rf"\b[Oo]ption ([A-{last}])\b", plain)
+    bracketed = {found.upper() for found in re.findall(rf"\(([A-{last}a-{last.lower()}])\)", plain)} | set(named)
     if len(bracketed) == 1:
         return bracketed.pop()
     if bracketed:
@@ -127,7 +132,7 @@ class IDK(LongContext):
         head = f"{_OPENING} Here are some examples.\n{shown}{_RULE}\n" if shown else f"{_OPENING}\n\n"
         tail = f"\nQuestion: {made.question}\nChoices:"
         prose = len(head) + len(made.text) + len(tail) + len(written_choices(made.choices)) + len("\n\n\nAnswer:  . . ")
-        said = int(prose * _PROSE)
+        said = int(prose * _PROSE) + 2
 
         def build(characters: int) -> str:
             room = characters - said
@@ -136,7 +141,7 @@ class IDK(LongContext):
                     f"length must be at least {int(said * self.tokens_per_character) + 1} tokens for problem {number}, got {tokens}. "
                     "Try fewer shots"
                 )
-            return f"{head}{_buried(made.text, room // 2, depth, self.of_filler(number, tokens))}{tail}"
+            return f"{head}{_buried(made.text, max(0, room - 4) // 2, depth, self.of_filler(number, tokens))}{tail}"
 
         text = fitted(build, tokens, self.tokens_per_character, self.count)
         about: dict[str, str | float] = {"complexity": str(int(known)), "depth": round(depth, 3)}

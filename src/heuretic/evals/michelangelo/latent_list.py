@@ -8,7 +8,7 @@ from random import Random
 from typing import ClassVar
 
 from heuretic.evals.evaluation import Score
-from heuretic.evals.michelangelo.list_programs import INITIAL, KINDS, Kind, Program, filler, program
+from heuretic.evals.michelangelo.list_programs import INITIAL, KINDS, NOTHING, Kind, Program, filler, program
 from heuretic.evals.michelangelo.long_context import LongContext, fitted
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, canonical_number, without_markup
@@ -133,10 +133,12 @@ def statements(made: Program, characters: int, places: list[float], rng: Random)
             getattr(items, operation.name)(*operation.arguments)
             place, operation = next(operations, (1.0, None))
         run = next(runs)
-        written += sum(map(len, run)) + 4 * len(run)
-        if written > characters:
+        size = sum(map(len, run)) + 4 * len(run)
+        if written + size > characters:
             break
+        written += size
         yield from run
+    yield from [NOTHING] * ((characters - written) // (len(NOTHING) + 4))
     while operation is not None:
         yield str(operation)
         _, operation = next(operations, (1.0, None))
