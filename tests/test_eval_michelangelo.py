@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import json
+import os
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections import Counter
 from difflib import SequenceMatcher
@@ -229,6 +232,19 @@ def test_numbers_are_found_in_replies(text, number):
 )  # fmt: skip
 def test_lists_are_found_in_replies(text, found):
     assert read_list(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n", " ", "the ", "the final ", "answer ", "not ", "without a ", "(A) ", "[1, ", "1,", "Output:", "[", "("],
+)
+def test_long_replies_are_read_in_linear_time(text):
+    def seconds(count: int) -> float:
+        began = time.process_time()
+        read_number(text * count), read_list(text * count), choice_of(text * count, CITIES)
+        return time.process_time() - began
+
+    assert seconds(20_000) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -528,25 +544,24 @@ def test_a_model_that_reads_everything_has_all_right(evaluation):
 # -- generation -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["latent-list", "mrcr", "idk"])
-def test_texts_are_the_same_in_another_process(name):
-    code = (
-        "import hashlib, sys; from heuretic.evals.addresses import EVALUATIONS\n"
-        "qs = list(EVALUATIONS.at(sys.argv[1]).load())\n"
-        "print(hashlib.sha256(repr([(q.id, q.text, q.target, q.choices, q.about) for q in qs]).encode()).hexdigest())"
-    )
-    address = f"{name}?lengths=[2048,5000]&each=4&seed=3"
-    questions = list(EVALUATIONS.at(address).load())
-    here = hashlib.sha256(repr([(q.id, q.text, q.target, q.choices, q.about) for q in questions]).encode()).hexdigest()
-    for hash_seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, address], capture_output=True, text=True, check=True,
-            env={**__import__("os").environ, "PYTHONHASHSEED": hash_seed},
-        )  # fmt: skip
-        assert done.stdout.strip() == here
-    assert {q.text for q in EVALUATIONS.at(address.replace("seed=3", "seed=4")).load()}.isdisjoint(
-        q.text for q in questions
-    )
+def digests(addresses: list[str]) -> list[str]:
+    """Return the sha256 of all that the evaluations at some addresses ask."""
+    return [
+        hashlib.sha256(repr([(q.id, q.text, q.target, q.choices, q.about) for q in EVALUATIONS.at(each).load()]).encode()).hexdigest()
+        for each in addresses
+    ]  # fmt: skip
+
+
+def test_texts_are_the_same_in_another_process():
+    addresses = [f"{name}?lengths=[2048,5000]&each=4&seed=3" for name in ("latent-list", "mrcr", "idk")]
+    code = "import json, sys, test_eval_michelangelo as t; print(json.dumps(t.digests(sys.argv[1:])))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *addresses], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    here = digests(addresses)
+    assert json.loads(done.stdout) == here == digests(addresses)
+    assert set(here).isdisjoint(digests([each.replace("seed=3", "seed=4") for each in addresses]))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -25,8 +25,8 @@ _OPENING = (
 )
 _PROSE = 0.5
 """What a character of prose counts, where letters with spaces between count 1: four of them are a token, not two."""
-_NEXT_EXAMPLE = re.compile(r"^\s*={5,}.*", re.MULTILINE | re.DOTALL)
-_CUE = re.compile(r"\b(?:the |final |correct |best )*(?:answer|choice|option)\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
+_NEXT_EXAMPLE = re.compile(r"^[ \t]{0,8}={5,}.*", re.MULTILINE | re.DOTALL)
+_CUE = re.compile(r"\b(?:the |final |correct |best ){0,3}(?:answer|choice|option)\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
 _MISSING = (
     r"mention|stat|specif|provid|includ|contain|present|availabl|found|find|describ|indicat|giv|given|tell|told|say|said|"
     r"reveal|disclos|clear|enough|sufficient|known|answer|determin|address|discuss|identif|infer|conclud"

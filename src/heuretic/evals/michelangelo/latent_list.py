@@ -19,8 +19,8 @@ COMPLEXITIES = (1, 5, 20)
 _OPENING = "Pretend to be a Python interpreter. You will see a sequence of updates which correspond to list operations."
 _RULE = "==================="
 _FIRST = f">> a = {list(INITIAL)}\n"
-_NEXT_EXAMPLE = re.compile(r"^\s*(?:={5,}|#*\s*Example \d+).*", re.MULTILINE | re.DOTALL)
-_CUE = re.compile(r"\boutput\s*:|\b(?:the |final )*answer\s+is\b\s*:?|\banswer\s*:", re.IGNORECASE)
+_NEXT_EXAMPLE = re.compile(r"^[ \t]{0,8}(?:={5,}|#{0,6} ?Example \d+).*", re.MULTILINE | re.DOTALL)
+_CUE = re.compile(r"\boutput\s*:|\b(?:the |final ){0,2}answer\s+is\b\s*:?|\banswer\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?![\w]|\.\d)")
 _LIST = re.compile(r"(?<![\w\])])\[([^\[\]]*)\]")
 _INT = re.compile(r"[-+]?\d{1,400}")
