@@ -66,6 +66,7 @@ from heuretic.evals.michelangelo.mrcr import (
 )
 from heuretic.evals.michelangelo.writings import FORMATS, writing
 from heuretic.evals.running import evaluate
+from heuretic.ideas import michelangelo, reasoning
 from heuretic.lm import Question
 from heuretic.lm.strategies.prompting import asked
 from scripted import scripted
@@ -241,7 +242,9 @@ def test_lists_are_found_in_replies(text, found):
 def test_long_replies_are_read_in_linear_time(text):
     def seconds(count: int) -> float:
         began = time.process_time()
-        read_number(text * count), read_list(text * count), choice_of(text * count, CITIES)
+        for read in (read_number, read_list):
+            read(text * count)
+        choice_of(text * count, CITIES)
         return time.process_time() - began
 
     assert seconds(20_000) < 0.5
@@ -501,7 +504,7 @@ def test_curves_as_text_figure_and_drawing():
     assert shown["layout"]["xaxis"]["ticktext"] == ["1K", "4K"]
     from plotly.graph_objects import Figure
 
-    assert len(Figure(shown).data) == 2
+    assert [len(each["x"]) for each in Figure(shown).to_dict()["data"]] == [2, 0]
     svg = drawing(curves)
     from xml.etree import ElementTree
 
@@ -665,3 +668,47 @@ def test_prompts_end_as_in_the_paper():
     assert latent.endswith("\nOutput:")
     assert re.search(r"\nUser: Add the sentence \w{10} to the .+\.\nModel:$", mrcr)
     assert re.search(r"\nChoices:\n\(A\) .+\n\(B\) .+\n\(C\) .+\n\(D\) I don't know$", idk)
+
+
+# -- the idea -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scale", "short", "long", "verdict"),
+    [
+        ("small", [1, 1, 1, 1, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 0, 0], "reproduced"),
+        ("small", [1, 1, 1, 1, 0, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1], "not reproduced"),
+        ("small", [1, 1, 1, 1, 0, 1, 1, 1], [1, 0, 1, 1, 1, 1, 1, 1], "not testable at this scale"),
+        ("small", [0, 1, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0], "not testable at this scale"),
+        ("smoke", [1, 1, 1, 1, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 0, 0], "not testable at this scale"),
+    ],
+)
+def test_verdicts(scale, short, long, verdict):
+    found, reason = michelangelo.judged(scale, short, long, [0.2] * 8, "1K", "4K")
+    assert found == verdict
+    assert "chance has 0.200" in reason
+
+
+def test_the_idea_compares_lengths_on_the_same_problems(monkeypatch):
+    def forgetful(prompt: str, config: Any) -> str:
+        lines, view = listed(prompt)
+        return oracle(lines, view) if len(lines) < 12 else "?"
+
+    monkeypatch.setattr(reasoning, "model", lambda name, **arguments: scripted(forgetful))
+    result = michelangelo.reproduce("smoke", seeds=(5, 6))
+    assert result.arms["160"].measurements["score"] == (1.0, 1.0)
+    assert result.comparisons[0].differences == (-1.0, -1.0)
+    assert result.verdict == "not testable at this scale"
+    assert set(result.arms) == {"160", "240", "latent-list, 160", "latent-list, 240"}
+    assert json.loads(json.dumps(result.record()))["data"].keys() >= {"latent-list, seed 5", "latent-list, seed 6"}
+    with pytest.raises(ValueError, match="seeds must be at least 2"):
+        michelangelo.reproduce("smoke", seeds=(1,))
+
+
+def test_the_idea_stops_at_an_error_of_the_model(monkeypatch):
+    def fails(prompt: str, config: Any) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(reasoning, "model", lambda name, **arguments: scripted(fails))
+    with pytest.raises((ValueError, ConnectionError), match="no route to host"):
+        michelangelo.reproduce("smoke")

@@ -36,6 +36,7 @@ RULE = (
     "for IDK the better of guessing and of always saying that one does not know; for latent lists what the paper estimates; for MRCR the "
     "piece most like the one asked for. Smoke runs are too short."
 )
+_AT_ONCE = 8
 CHANCE = {"idk": 0.7, "latent-list": 0.122}
 
 
@@ -62,7 +63,7 @@ def _tasks(
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(_tasks((160, 240), 0, ("latent-list",)), (1, 2), 1),
-    "small": Plan(_tasks((512, 1536), 1, ("idk", "latent-list")), (1, 2), 3),
+    "small": Plan(_tasks((512, 1536), 1, ("idk", "latent-list")), (1, 2), 2),
     "full": Plan(_tasks((1024, 2048, 4096, 7680), 2), (1, 2, 3), 30),
 }
 
@@ -90,20 +91,20 @@ def reproduce(
         for seed in chosen:
             seeded = hr.replace(task, {"seed": seed, "each": plan.each})
             digest = hashlib.sha256()
-            for question in seeded.load():
+            for question, value in asyncio.run(_scores(seeded, lm)):
                 digest.update(question.text.encode())
                 tokens = int(question.about["length"])
-                value = asyncio.run(_score(seeded, question, lm))
                 scores[tokens][seed].append(value)
                 arms.setdefault(f"{task.name}, {length_name(tokens)}", {s: [] for s in chosen})[seed].append(value)
                 if tokens == lengths[0]:
-                    chances[seed].append(CHANCE.get(task.name, question.about.get("random_piece", 0.0)))
+                    chance = CHANCE[task.name] if task.name in CHANCE else question.about["random_piece"]
+                    chances[seed].append(chance)
             data[f"{task.name}, seed {seed}"] = digest.hexdigest()
             said(f"{task.name}, seed {seed}: {', '.join(_shown(arms, task.name, n, seed) for n in lengths)}")
     short, long = length_name(lengths[0]), length_name(lengths[-1])
     flat = {tokens: [v for seed in chosen for v in by_seed[seed]] for tokens, by_seed in scores.items()}
-    chance = [value for seed in chosen for value in chances[seed]]
-    verdict, reason = judged(scale, flat[lengths[0]], flat[lengths[-1]], chance, short, long)
+    by_chance = [value for seed in chosen for value in chances[seed]]
+    verdict, reason = judged(scale, flat[lengths[0]], flat[lengths[-1]], by_chance, short, long)
     together = {length_name(tokens): _arm(by_seed, tokens, flat) for tokens, by_seed in scores.items()}
     apart = {name: Arm({}, {METRIC: tuple(map(_mean, by_seed.values()))}) for name, by_seed in arms.items()}
     return Reproduction(
@@ -113,16 +114,23 @@ def reproduce(
     )  # fmt: skip
 
 
-async def _score(task: LongContext, question: Question, lm: LanguageModel) -> float:
-    answer = await reasoning.seeded(task.strategy(), task.seed)(question, lm)
-    if answer.outcome == "error":
-        failed = [reply.error for step in answer.trace for reply in step.replies if reply.error]
-        raise ValueError(
-            f"{lm.name} must answer question {question.id} of {task.name}, got {failed[-1] if failed else 'an error'}"
-        )
-    value = (await task.score(question, answer)).value
-    assert value is not None
-    return value
+async def _scores(task: LongContext, lm: LanguageModel) -> list[tuple[Question, float]]:
+    """Return the questions of a task with their scores, in order."""
+    strategy, free = reasoning.seeded(task.strategy(), task.seed), asyncio.Semaphore(_AT_ONCE)
+
+    async def one(question: Question) -> tuple[Question, float]:
+        async with free:
+            answer = await strategy(question, lm)
+        if answer.outcome == "error":
+            failed = [reply.error for step in answer.trace for reply in step.replies if reply.error]
+            raise ValueError(
+                f"{lm.name} must answer question {question.id} of {task.name}, got {failed[-1:] or 'an error'}"
+            )
+        value = (await task.score(question, answer)).value
+        assert value is not None
+        return question, value
+
+    return await asyncio.gather(*map(one, task.load()))
 
 
 def judged(
