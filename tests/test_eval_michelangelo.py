@@ -261,9 +261,9 @@ def test_literals(text, value):
     assert type(found) is type(value)
 
 
-def test_strict_reading_is_that_of_the_published_metric():
-    def score(reply: str, strict: bool, view: str = "len", target: str = "1") -> float:
-        evaluation = LatentList(lengths=(1024,), each=1, strict=strict)
+def test_official_reading_is_that_of_the_published_metric():
+    def score(reply: str, official: bool, view: str = "len", target: str = "1") -> float:
+        evaluation = LatentList(lengths=(1024,), each=1, official=official)
         question = Question("?", target, about={"view": view})
         answer = asyncio.run(evaluation.strategy()(question, scripted([reply])))
         value = asyncio.run(evaluation.score(question, answer)).value
@@ -274,7 +274,7 @@ def test_strict_reading_is_that_of_the_published_metric():
     assert [score(r, False) for r in ("1", "True", "1.0", "It is 1", "Output: 1")] == [1, 0, 1, 1, 1]
     assert [score(r, True, "print", "[1, 2]") for r in ("[1, 2]", "[1,2]", "Output: [1, 2]")] == [1, 0, 0]
     assert [score(r, False, "print", "[1, 2]") for r in ("[1, 2]", "[1,2]", "Output: [1, 2]")] == [1, 1, 1]
-    assert ListAnswer(strict=True)("  ", Question("?")) is None
+    assert ListAnswer(official=True)("  ", Question("?")) is None
 
 
 # -- MRCR -----------------------------------------------------------------------------------------------------------

@@ -64,16 +64,16 @@ def literal(text: str) -> int | float | bool | str:
 class ListAnswer(Symbolic):
     """What a reply says that a view shows.
 
-    The paper says that replies were post-processed, not how. Strictly, the whole reply is the answer, without spaces around.
+    The paper says that replies were post-processed, not how. Officially, the whole reply is the answer, without spaces around.
     Otherwise it is looked for: after the last "Output:" or "the answer is"; else a first line that is nothing but an answer;
     else the last list or number. Lists are written anew as Python does, 5.0 and 1,234 are the ints 5 and 1234, and True is no number.
     Examples that a model adds after its answer are left out.
     """
 
-    strict: bool = field(default=False, doc="whether the whole reply is the answer")
+    official: bool = field(default=False, doc="whether the whole reply is the answer")
 
     def __call__(self, text: str, question: Question) -> str | None:
-        if self.strict:
+        if self.official:
             return text.strip() or None
         return read_list(text) if question.about.get("view") == "print" else read_number(text)
 
@@ -179,7 +179,7 @@ class LatentList(LongContext):
     )
     complexities: tuple[int, ...] = field(default=COMPLEXITIES, doc="relevant operations, in equal shares")
     views: tuple[Kind, ...] = field(default=KINDS, doc="what is asked, in equal shares")
-    strict: bool = field(
+    official: bool = field(
         default=False, doc="whether the whole reply must be the answer, as the published metric has it"
     )
     max_tokens: int = field(default=256, ge=1, doc="most tokens of a reply")
@@ -219,7 +219,7 @@ class LatentList(LongContext):
 
     def parse(self) -> Parse:
         """Return what finds the shown value in a reply."""
-        return ListAnswer(strict=self.strict)
+        return ListAnswer(official=self.official)
 
     def strategy(self) -> Attempting:
         """Ask with the prompt of the paper, as it is."""

@@ -49,7 +49,8 @@ def after_mark(output: str, mark: str) -> str | None:
 def mrcr_score(output: str, gold: str, mark: str) -> float:
     """Return the published score: similarity of the text after the mark to the right one; 0 without the mark.
 
-    arXiv:2409.12640, section 2.2. Spaces around both texts do not count, as in the authors' later code.
+    arXiv:2409.12640, section 2.2. Spaces around both texts do not count, as in the authors' later code, which
+    however gives difflib the right text first.
     """
     said = after_mark(output, mark)
     return 0.0 if said is None else similarity(said, gold.strip())
