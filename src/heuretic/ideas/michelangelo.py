@@ -54,8 +54,8 @@ def _tasks(
 ) -> tuple[LongContext, ...]:
     # Digits and letters are tokens of their own in the local models, for which these are the rates.
     known: dict[str, LongContext] = {
-        "idk": IDK(lengths=lengths, shots=shots, max_tokens=16),
-        "latent-list": LatentList(lengths=lengths, shots=shots, complexities=(1,), max_tokens=16),
+        "idk": IDK(lengths=lengths, shots=shots, max_tokens=32),
+        "latent-list": LatentList(lengths=lengths, shots=shots, complexities=(1,), max_tokens=32),
         "mrcr": MRCR(lengths=lengths, shots=shots, longest=64, max_tokens=128),
     }
     return tuple(known[kind] for kind in kinds)
@@ -63,7 +63,7 @@ def _tasks(
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(_tasks((160, 240), 0, ("latent-list",)), (1, 2), 1),
-    "small": Plan(_tasks((512, 1536), 1, ("idk", "latent-list")), (1, 2), 2),
+    "small": Plan(_tasks((512, 1536), 1, ("idk", "latent-list")), (1, 2), 4),
     "full": Plan(_tasks((1024, 2048, 4096, 7680), 2), (1, 2, 3), 30),
 }
 
