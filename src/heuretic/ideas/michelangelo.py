@@ -63,7 +63,7 @@ def _tasks(
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(_tasks((160, 240), 0, ("latent-list",)), (1, 2), 1),
-    "small": Plan(_tasks((512, 1536), 1, ("idk", "latent-list")), (1, 2), 4),
+    "small": Plan(_tasks((1024, 4096), 2, ("idk", "latent-list")), (1, 2), 6),
     "full": Plan(_tasks((1024, 2048, 4096, 7680), 2), (1, 2, 3), 30),
 }
 
