@@ -8,9 +8,9 @@ from heuretic.lm.strategies.prompting import Attempting, Exemplar
 from heuretic.lm.strategies.rationale_ensemble import RationaleEnsemble
 from heuretic.lm.strategies.repeated_sampling import RepeatedSampling
 from heuretic.lm.strategies.self_consistency import SelfConsistency
-from heuretic.lm.strategies.step_back import PRINCIPLES, Abstract, Retrieve, StepBack
+from heuretic.lm.strategies.step_back import PRINCIPLES, Abstract, StepBack
 
 __all__ = [
     "PRINCIPLES", "Abstract", "Attempting", "ChainOfThought", "Decompose", "Decomposition", "Direct", "Exemplar", "Instructed", "LeastToMost",
-    "RationaleEnsemble", "RepeatedSampling", "Retrieve", "SelfConsistency", "Solve", "StepBack",
+    "RationaleEnsemble", "RepeatedSampling", "SelfConsistency", "Solve", "StepBack",
 ]  # fmt: skip
