@@ -96,6 +96,7 @@ class BM25Index:
         self, found: Kept | Sequence[Evidence], *, k1: float = 1.5, b: float = 0.75, ranker: Any = None
     ) -> None:
         self.passages = found
+        self._ranker: Any
         if ranker is None:
             ranker = _ranked((found[place] for place in range(len(found))), k1, b)
         self._ranker = ranker

@@ -177,8 +177,11 @@ def _of_records(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]], recor
     for row, record in rows:
         if None in record:  # where DictReader puts what the header has no name for
             records.refuse(
-                path, row, "row must have a field for each name of the header", f"{record[None]!r} beside them"
-            )  # pyright: ignore
+                path,
+                row,
+                "row must have a field for each name of the header",
+                f"{list(record.values())[-1]!r} beside them",
+            )
             continue
         named = {str(key).strip().lower(): value for key, value in record.items() if isinstance(key, str)}
         text = _first(named, TEXT)
