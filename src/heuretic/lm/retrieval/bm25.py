@@ -115,7 +115,7 @@ class BM25Index:
         words = [] if self._ranker is None else [w for w in words_of(query) if w in self._ranker.vocab_dict]
         if not words:
             return np.zeros(len(self.passages), np.float32)
-        return np.asarray(self._ranker.get_scores(words), np.float32)
+        return np.asarray(self._ranker.get_scores(words), np.float32)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @lru_cache(maxsize=8)
