@@ -114,8 +114,8 @@ def reproduce(
 
 
 def names_target(question: Question, answer: Answer) -> bool:
-    """Return whether an answer names the target."""
-    return answer.answer is not None and str(question.target).casefold() in answer.answer.casefold()
+    """Return whether what was said names the target, also where it was cut off afterwards."""
+    return any(str(question.target).casefold() in sample.text.casefold() for sample in answer.samples)
 
 
 IDEA = Idea(
