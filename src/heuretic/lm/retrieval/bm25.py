@@ -1,129 +1,170 @@
-"""Local search by words: BM25 over the user's own files."""
+"""Search of the user's own files by words."""
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-from collections.abc import Sequence
+import asyncio
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from hashlib import sha256
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from heuretic.data.files import cache_folder
+from heuretic.data.records import Corrupt
 from heuretic.lm.retrieval.evidence import Evidence
-from heuretic.lm.retrieval.passages import checksums_of, files_of, passages
+from heuretic.lm.retrieval.passages import (
+    Kept,
+    best,
+    files_of,
+    fingerprint,
+    kept_in_cache,
+    key_of,
+    passages,
+    pieces_of,
+    split,
+    write_passages,
+)
 from heuretic.symbolic import Symbolic, field
 
-_TOKEN = r"(?u)\b\w+\b"
-_FORMAT = 1
-
-
-class BM25Index:
-    """Passages to be searched by the words they share with a query; among equal scores the earlier passage comes first.
-
-    Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", in Lucene's form, by bm25s.
-
-    Args: k1: How much repeated words count. b: How much long passages are held back.
-    """
-
-    def __init__(self, found: Sequence[Evidence], *, k1: float = 1.5, b: float = 0.75) -> None:
-        self._passages = found
-        bm25s = _bm25s()
-        self._index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
-        self._empty = not len(found)
-        if not self._empty:
-            self._index.index([_words(f"{each.title} {each.text}") for each in found], show_progress=False)
-
-    async def __call__(self, query: str, k: int) -> list[Evidence]:
-        """Return at most `k` passages that share a word with the query, the best first."""
-        return [passage for passage, _ in self.scored(query, k)]
-
-    def scored(self, query: str, k: int) -> list[tuple[Evidence, float]]:
-        """Return passages with their scores."""
-        words = [] if self._empty else [word for word in dict.fromkeys(_words(query)) if word in self._index.vocab_dict]
-        if not words or k < 1:
-            return []
-        scores = np.asarray(self._index.get_scores(words))
-        best = np.argsort(-scores, kind="stable")[:k] if k >= len(scores) // 8 else _top(scores, k)
-        return [(self._passages[int(place)], float(scores[place])) for place in best if scores[place] > 0]
-
-    def save(self, folder: Path) -> None:
-        """Write the index to a folder, all or nothing."""
-        part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
-        part.mkdir(parents=True)
-        self._index.save(part, show_progress=False)
-        with (part / "passages.jsonl").open("w", encoding="utf-8") as file:
-            for each in self._passages:
-                file.write(json.dumps(asdict(each), ensure_ascii=False) + "\n")
-        try:
-            os.rename(part, folder)
-        except OSError:  # another process was first
-            shutil.rmtree(part, ignore_errors=True)
-
-    @classmethod
-    def load(cls, folder: Path) -> BM25Index:
-        """Return an index that was saved; postings stay on disk until they are needed."""
-        index = cls(())
-        index._index = _bm25s().BM25.load(folder, mmap=True)
-        with (folder / "passages.jsonl").open(encoding="utf-8") as file:
-            index._passages = [Evidence(**json.loads(line)) for line in file]
-        index._empty = False
-        return index
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af_]+")
+"""Scripts without spaces count by character."""
+_lock = threading.Lock()
 
 
 class BM25(Symbolic):
-    """Search the user's own files by words. The index is made once for each content of the files, and kept in the cache.
+    """Finds the passages of files that share the rarest words with a query.
 
-    Raises: as `files_of` and `passages`, when it is first called.
+    Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", as Lucene scores it, computed by bm25s
+    (Lù 2024, arXiv:2407.03618). Words are compared in small letters, without stemming; passages that share no word with the query are
+    never found, and of equal scores the first passage comes first. The index is made once for each content of the files, and
+    read from the cache by memory map; texts stay on disk.
     """
 
-    paths: tuple[str, ...] = field(doc="files (.txt, .md, .rst, .jsonl, .csv) and folders of them")
+    paths: tuple[str, ...] = field(default=(), doc="files or folders of .txt, .md, .rst, .jsonl and .csv")
+    pieces: tuple[Mapping[str, str], ...] = field(default=(), doc="evidence in memory beside the files, see `BM25.of`")
     words: int = field(default=180, ge=1, doc="most words of a passage")
-    k1: float = field(default=1.5, ge=0, doc="how much repeated words count")
+    k1: float = field(default=1.5, ge=0, doc="how slowly repetitions of a word stop counting")
     b: float = field(default=0.75, ge=0, le=1, doc="how much long passages are held back")
+    corrupt: Corrupt = field(default="raise", doc="what to do with records that cannot be read")
+
+    @classmethod
+    def of(cls, evidence: Sequence[Evidence], **settings: Any) -> BM25:
+        """Return a search of evidence that is in memory."""
+        return cls(pieces=tuple({k: v for k, v in asdict(piece).items() if v} for piece in evidence), **settings)
+
+    def __post_init__(self) -> None:
+        if not self.paths and not self.pieces:
+            raise ValueError(
+                "paths must name at least one file, got none. Try BM25(paths=('notes',)), or BM25.of(evidence)"
+            )
+        pieces_of(self.pieces)
+
+    async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
+        """Return at most `k` passages. Raises: what reading the files raises; ImportError without bm25s."""
+        return await asyncio.to_thread(self.find, query, k)
+
+    def find(self, query: str, k: int) -> list[Evidence]:
+        """Return the same, in plain code."""
+        return [piece for piece, _ in self.index().scored(query, k)]
+
+    def index(self) -> BM25Index:
+        """Return the index, made if the files changed."""
+        paths = files_of(self.paths)
+        with _lock:  # of those who ask at once for an index that is not made yet, one makes it
+            return _opened(self, fingerprint(paths))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text as they are compared."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+class BM25Index:
+    """Passages in memory or on disk, to be searched by words; what `BM25` is made of.
+
+    Args: found: The passages. ranker: Their index, made if it is not given. k1, b: As those of `BM25`.
+    """
+
+    def __init__(
+        self, found: Kept | Sequence[Evidence], *, k1: float = 1.5, b: float = 0.75, ranker: Any = None
+    ) -> None:
+        self.passages = found
+        self._ranker: Any
+        if ranker is None:
+            ranker = _ranked((found[place] for place in range(len(found))), k1, b)
+        self._ranker = ranker
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return at most `k` passages that share a word with the query, the best first."""
-        files = files_of(self.paths)
-        return await _built(files, checksums_of(files), self.words, self.k1, self.b)(query, k)
+        return [piece for piece, _ in self.scored(query, k)]
+
+    def scored(self, query: str, k: int) -> list[tuple[Evidence, float]]:
+        """Return the same with their scores, in plain code."""
+        scores = self.scores(query)
+        return [(self.passages[place], float(scores[place])) for place in best(scores, k, above=0.0)]
+
+    def scores(self, query: str) -> NDArray[np.float32]:
+        """Return the score of every passage, shape (passages,), in their order."""
+        words = [] if self._ranker is None else [w for w in words_of(query) if w in self._ranker.vocab_dict]
+        if not words:
+            return np.zeros(len(self.passages), np.float32)
+        return np.asarray(self._ranker.get_scores(words), np.float32)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @lru_cache(maxsize=8)
-def _built(files: tuple[Path, ...], checksums: tuple[str, ...], words: int, k1: float, b: float) -> BM25Index:
-    cache = cache_folder()
-    key = json.dumps([_FORMAT, [str(file) for file in files], checksums, words, k1, b])
-    folder = None if cache is None else cache / "retrieval" / sha256(key.encode()).hexdigest()[:32]
-    if folder is not None and folder.is_dir():
-        return BM25Index.load(folder)
-    index = BM25Index(list(passages(files, words)), k1=k1, b=b)
-    if folder is not None:
-        index.save(folder)
-    return index
+def _opened(search: BM25, files: tuple[tuple[str, int, int, int], ...]) -> BM25Index:
+    """Return the index for files in the state that `files` tells."""
+    bm25s = _library()
+    inside = (part for whole in pieces_of(search.pieces) for part in split(whole, search.words))
+    if not files:
+        return BM25Index(list(inside), k1=search.k1, b=search.b)
+    paths = [Path(name) for name, *_ in files]
+    settings = {
+        "bm25s": version("bm25s"), "words": search.words, "k1": search.k1, "b": search.b, "corrupt": search.corrupt,
+        "pieces": [dict(piece) for piece in search.pieces],
+    }  # fmt: skip
+
+    def make(folder: Path) -> None:
+        everything = write_passages(folder, chain(passages(paths, search.words, search.corrupt), inside))
+        ranker = _ranked(everything, search.k1, search.b)
+        if ranker is None:
+            raise ValueError(f"passages must have words, got none in {', '.join(search.paths)}")
+        ranker.save(folder, show_progress=False)
+
+    def read(folder: Path) -> BM25Index:
+        kept = Kept(folder)
+        ranker = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+        if ranker.scores["num_docs"] != len(kept):
+            raise ValueError(f"index must be of {len(kept)} passages, got {ranker.scores['num_docs']}")
+        return BM25Index(kept, ranker=ranker)
+
+    return kept_in_cache("bm25", key_of(paths, settings), make, read)
 
 
-def _top(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the places of the k highest scores, of equal ones the first, without sorting all."""
-    least = np.partition(scores, -k)[-k]
-    above = np.flatnonzero(scores > least)
-    equal = np.flatnonzero(scores == least)[: k - len(above)]
-    places = np.concatenate([above, equal])
-    return places[np.lexsort((places, -scores[places]))]
+def _ranked(found: Iterable[Evidence], k1: float, b: float) -> Any:
+    """Return the index of passages, None if there is no word in them. Words are numbers, 4 bytes each, while it is made."""
+    vocabulary: dict[str, int] = {}
+    numbers = [
+        np.array([vocabulary.setdefault(word, len(vocabulary)) for word in words_of(f"{p.title}\n{p.text}")], np.int32)
+        for p in found
+    ]
+    if not vocabulary:
+        return None
+    ranker = _library().BM25(method="lucene", k1=k1, b=b, backend="numpy", csc_backend="numpy")
+    ranker.index((numbers, vocabulary), create_empty_token=False, show_progress=False)
+    return ranker
 
 
-def _words(text: str) -> list[str]:
-    [found] = _bm25s().tokenize([text], token_pattern=_TOKEN, stopwords="en", return_ids=False, show_progress=False)
-    return found
-
-
-def _bm25s() -> Any:
+def _library() -> Any:
     try:
         import bm25s
     except ImportError as error:
-        raise ImportError("BM25 must have bm25s. Try pip install 'heuretic[lm]'") from error
+        raise ImportError("BM25 must have bm25s. Try pip install bm25s") from error
     return bm25s
