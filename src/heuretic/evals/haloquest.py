@@ -261,7 +261,9 @@ class HaloQuest(Evaluation):
         return {headline: results.mean(), **free, "without score": missing}
 
     def guess(self, question: Question) -> str | None:
-        """Return the first of the right answers; a judge would take few constant answers for right."""
+        """Return that nobody can tell where context is lacking, for which this is right every time; else a right answer."""
+        if question.about["category"] == "insufficient context":
+            return "It cannot be determined from the image."
         return answers_of(str(question.about["groundtruth"]))[0]
 
 

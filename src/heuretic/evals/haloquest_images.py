@@ -18,7 +18,7 @@ import ssl
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +205,7 @@ def _keep(path: Path, data: bytes) -> None:
 
 def with_images(
     items: Iterable[T], url: Callable[[T], str], source: ImageSource
-) -> Iterator[tuple[T, Image | ImageAbsent]]:
+) -> Generator[tuple[T, Image | ImageAbsent]]:
     """Yield items with their images, in order; images of the items that follow are fetched meanwhile.
 
     An address that was found dead is not asked again for another item.

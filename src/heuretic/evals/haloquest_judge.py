@@ -194,6 +194,10 @@ _DENYING = (
     "no not none nothing nobody neither nor never without cannot cant dont doesnt didnt isnt arent wasnt werent hasnt havent wont "
     "unable unknown unclear impossible invisible absent missing insufficient undetermined lack lacking unseen 0"
 )
+_UNTOLD = (
+    "tell determine determined determining answer know say information context enough impossible unknown unclear undetermined "
+    "insufficient unable"
+)
 _SENSELESS = (  # in one text, since a list of them would fill the page
     "a an the is are was were be been being there here it its this that these those they them i we you he she his her their our my "
     "in on at of to from by with for as and or but so if can could would do does did has have had any some image picture photo "
@@ -201,6 +205,8 @@ _SENSELESS = (  # in one text, since a list of them would fill the page
     "determining tell answer know say information enough context possible word color colour only just very what which who whom how "
     "many much where when why"
 )
+_TELLING = frozenset(_UNTOLD.split())
+_IMAGES = frozenset(("image", "picture", "photo", "photograph"))
 _NUMBERS = {word: str(number) for number, word in enumerate(_COUNTED.split())}
 _DENIALS, _EMPTY = frozenset(_DENYING.split()), frozenset(_SENSELESS.split())
 _WORD = re.compile(r"[a-z0-9]+")
@@ -240,25 +246,27 @@ def matches(text: str, answers: Sequence[str]) -> bool:
     """Return whether a text has all words that carry the sense of one of the right answers, and denies as much as it does.
 
     A rule of this package, without a judge and rough: "I see no bee" is "There is no bee in the image", "no" is not; "3" is "Three",
-    and in a text with other numbers it is not. An answer that says no more than that nobody can tell is matched by a text that says
-    so, unless it is the text of a model that declines ("I can't assist with that").
+    and in a text with other numbers it is not. A right answer that says no more than that nobody can tell is matched by a text that
+    says so, unless it is that of a model that declines ("I can't assist with that"); a bare "none" is matched by a bare denial.
     """
     said = words(text)
-    denies, sense = _denies(said), _sense(said)
+    denies, sense, tells_nothing = _denies(said), _sense(said), not _TELLING.isdisjoint(said)
     numbers = {word for word in sense if word.isdecimal()}
+    declines = is_refusal(text) and _IMAGES.isdisjoint(said)
     for answer in answers:
         given = words(answer)
         wanted = _sense(given)
         if not given or _denies(given) != denies:
             continue
-        if not wanted and denies and is_refusal(text) and "image" not in said and "picture" not in said:
-            continue
-        if wanted <= sense and (not wanted & _DIGITS or numbers <= wanted):
+        if wanted:
+            if wanted <= sense and (not any(map(str.isdecimal, wanted)) or numbers <= wanted):
+                return True
+        elif _TELLING.isdisjoint(given):
+            if not sense and not tells_nothing:
+                return True
+        elif tells_nothing and not declines:
             return True
     return False
-
-
-_DIGITS = frozenset(str(number) for number in range(1000))
 
 
 def _denies(given: Sequence[str]) -> bool:
