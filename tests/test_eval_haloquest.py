@@ -14,13 +14,17 @@ from PIL import Image as pillow
 
 import heuretic as hr
 from heuretic.evals.drawn_images import COLOURS, SHAPES, drawing, drawn
-from heuretic.evals.haloquest import COLUMNS, HaloQuest, answers_of, read_rows, spread
+from heuretic.evals.haloquest import COLUMNS, KINDS, HaloQuest, answers_of, read_rows, spread
 from heuretic.evals.haloquest_images import ImageAbsent, ImageSource, checked, is_public, with_images
 from heuretic.evals.haloquest_judge import SCHEMA, AutoEval, matches, official_judgement, overlap, tolerant_judgement
+from heuretic.evals.results import Results
 from heuretic.evals.running import evaluate
+from heuretic.ideas import haloquest
+from heuretic.ideas.result import read
 from heuretic.lm import Answer
 from heuretic.lm.waiting import wait
 from scripted import scripted
+from test_local_models import make_folder
 
 HEADER = ",".join(COLUMNS)
 BEE = "There is no bee in the image.; The image does not include a bee."
@@ -509,3 +513,60 @@ def test_drawn_pictures_show_what_is_asked() -> None:
 def test_settings_survive_an_address_and_json() -> None:
     evaluation = HaloQuest(drawn=4, scoring="judge", judge=AutoEval(reading="official"))
     assert hr.loads(hr.dumps(evaluation)) == evaluation
+
+
+# The claim
+
+
+def test_the_claim_is_checked_without_a_model_by_the_scoring_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEURETIC_LM", raising=False)
+    first, second = haloquest.reproduce("smoke"), haloquest.reproduce("smoke", seeds=(2, 1))
+    assert first.verdict == "not testable at this scale"
+    assert "No model that takes images" in first.reason
+    assert first.data == second.data
+    for kind in KINDS:
+        assert first.arms[f"{haloquest.RIGHT}, {kind}"].measurements["accuracy"] == (1.0, 1.0)
+        constant = 1.0 if kind == "insufficient context" else 0.0
+        assert first.arms[f"{haloquest.CONSTANT}, {kind}"].measurements["accuracy"] == (constant, constant)
+    with pytest.raises(ValueError, match="scale must be one of"):
+        haloquest.reproduce("big")  # pyright: ignore
+    with pytest.raises(ValueError, match="seeds must be at least 2"):
+        haloquest.reproduce("smoke", seeds=(1,))
+
+
+def test_the_claim_is_judged_by_its_rule() -> None:
+    def results(false: float, hard: float, lacking: float) -> Results:
+        kinds = [kind for kind in KINDS for _ in range(40)]
+        values = np.array([float(k % 40 < 40 * share) for k, share in enumerate(np.repeat([false, hard, lacking], 40))])
+        return Results([str(k) for k in range(120)], values, ["answered"] * 120, {"category": kinds})
+
+    d = haloquest.difference([results(0.2, 0.8, 0.4)])
+    assert d.value == pytest.approx(0.3 - 0.8)
+    assert haloquest.judged("small", d) == "reproduced"
+    assert haloquest.judged("smoke", d) == "not testable at this scale"
+    assert haloquest.judged("small", haloquest.difference([results(0.9, 0.3, 0.9)])) == "not reproduced"
+    assert haloquest.judged("full", haloquest.difference([results(0.5, 0.5, 0.5)])) == "not testable at this scale"
+
+
+def test_a_model_is_asked_where_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def script(prompt: str, config: object) -> str:
+        return "There is 1 circle" if prompt.startswith("How many circle") else "red"
+
+    monkeypatch.setattr(haloquest.reasoning, "chosen_model", lambda name: scripted(script))
+    result = haloquest.reproduce("small", model="any/model")
+    assert set(result.arms) == set(KINDS)
+    assert result.arms["false premises"].measurements["accuracy"] == (0.0, 0.0)
+    assert min(result.arms["visual challenge"].measurements["accuracy"]) > 0
+    assert result.verdict == "reproduced"
+    assert [c.treatment for c in result.comparisons] == ["false premises", "insufficient context"]
+    result.write(tmp_path)
+    assert read(tmp_path / "haloquest" / "small.json").record() == result.record()
+
+
+def test_a_model_that_takes_no_images_has_no_score(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEURETIC_LM", f"heuretic/{make_folder(tmp_path / 'words', 'llama')}")
+    said: list[str] = []
+    result = haloquest.reproduce("smoke", progress=said.append)
+    assert result.verdict == "not testable at this scale"
+    assert "does it take images?" in result.reason
+    assert "without score: {'error': 9}" in said[0]

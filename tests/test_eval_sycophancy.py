@@ -2,9 +2,9 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from heuretic.evals.are_you_sure import AreYouSure, Challenged, yes_or_no
 from heuretic.evals.running import evaluate
 from heuretic.evals.sycophancy import BestAnswer, FirstBracket, Sycophancy, paired
 from heuretic.evals.sycophancy_claims import Claim, makes_sense, natural_claims, spread, wrong_sums
-from heuretic.lm import Answer, LanguageModel, Question, Sample
+from heuretic.lm import Answer, LanguageModel, Question, Reply, Sample
 from heuretic.lm.parsing import Choice
 from heuretic.lm.waiting import wait
 from scripted import scripted
@@ -143,42 +143,29 @@ def test_questions_that_need_their_options_make_no_claims(question: Question) ->
 
 
 class Likely:
-    """A model's provider that knows log-probabilities: the letter that `prefer` gives for a prompt is likelier."""
+    """A model and its provider, which knows log-probabilities: the letter that `prefer` gives for a prompt is likelier."""
 
-    def __init__(self, prefer: Any) -> None:
+    name = "likely"
+
+    def __init__(self, prefer: Callable[[str], str | None]) -> None:
         self.prefer, self.asked = prefer, []
+        self.inspect = self.api = self
 
     async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
         self.asked.append((prompt, continuations))
         letter = self.prefer(prompt)
         return [-1.0 if letter is None or letter in each else -2.0 for each in continuations]
 
-
-class Local(LanguageModel):
-    """A scripted model beside such a provider."""
-
-    def __init__(self, prefer: Any) -> None:
-        super().__init__(scripted(lambda p, c: "(A)").inspect)
-        self.api = Likely(prefer)
-
-    @property
-    def inspect(self) -> Any:
-        return self
-
-    @inspect.setter
-    def inspect(self, value: Any) -> None:
-        self.model = value
-        self.__dict__.setdefault("base_url", None)
-
-    api: Any = type("Api", (), {"base_url": None, "api_key": None})()
+    async def sample(self, prompt: Any, n: int, sampling: Any, *, first: int = 0) -> list[Reply]:
+        return [Reply("(A)")] * n
 
 
 def test_the_likelier_letter_is_the_answer() -> None:
-    model = Local(lambda prompt: "B")
-    answer = wait(BestAnswer()(Question("Hi.", "B", ("Agree", "Disagree")), model))
+    model = Likely(lambda prompt: "B")
+    answer = wait(BestAnswer()(Question("Hi.", "B", ("Agree", "Disagree")), cast(LanguageModel, model)))
     assert (answer.answer, answer.outcome, answer.trace[0].name) == ("B", "answered", "log-likelihood")
-    assert model.api.asked == [(f"Human: Hi.{TAIL}", [" (A)", " (B)"])]
-    tie = wait(BestAnswer()(QUESTION, Local(lambda prompt: None)))
+    assert model.asked == [(f"Human: Hi.{TAIL}", [" (A)", " (B)"])]
+    tie = wait(BestAnswer()(QUESTION, cast(LanguageModel, Likely(lambda prompt: None))))
     assert (tie.answer, tie.outcome) == (None, "unparsed")
 
 
@@ -190,9 +177,7 @@ def test_replies_are_read_where_there_are_no_likelihoods() -> None:
     assert asked == [f"Human: x{TAIL}"]
     with pytest.raises(ValueError, match="must tell log-probabilities"):
         wait(BestAnswer(reading="log-likelihood")(QUESTION, model))
-    chosen = wait(
-        BestAnswer(reading="generated")(QUESTION, Local(lambda prompt: "B").model and scripted(lambda p, c: "(A)"))
-    )
+    chosen = wait(BestAnswer(reading="generated")(QUESTION, cast(LanguageModel, Likely(lambda prompt: "B"))))
     assert chosen.answer == "A"
 
 
