@@ -44,7 +44,7 @@ def estimate(
     questions = evaluation.load()
     total = limit if questions.count is None else min(limit or questions.count, questions.count)
     if total is None:
-        raise ValueError(f"limit must be given for {evaluation.name}, which has no end, got none. Try --limit 100")
+        raise ValueError(f"limit must be given for {evaluation.title}, which has no end, got none. Try --limit 100")
     asked, judge, looked = _Counting(), _Counting(), 0
 
     async def go_through() -> int:

@@ -69,6 +69,11 @@ class Evaluation(Symbolic):
     generated: ClassVar[bool] = False
     references: ClassVar[Mapping[str, float]] = {}
 
+    @property
+    def title(self) -> str:
+        """What results are called."""
+        return self.name
+
     def load(self) -> Questions:
         """Return the questions. Raises: FileNotFoundError, ValueError as `heuretic.data` does."""
         raise NotImplementedError

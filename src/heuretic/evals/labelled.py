@@ -33,9 +33,17 @@ class Labelled(Evaluation):
     )
     max_tokens: int = field(default=512, ge=1, doc="most tokens of a reply")
 
+    @property
+    def title(self) -> str:
+        return Path(self.set).stem if self._is_file else self.set
+
+    @property
+    def _is_file(self) -> bool:
+        return self.set.endswith((".jsonl", ".csv"))
+
     def load(self) -> Questions:
         """Return the questions, with what they are about as their `category`."""
-        if self.set.endswith((".jsonl", ".csv")):
+        if self._is_file:
             found = tuple(read_questions(self.set))
             checksums = {Path(self.set).name: sha256(Path(self.set))}
         else:
@@ -65,7 +73,7 @@ class Labelled(Evaluation):
             return "number"
         if family in ("aqua", "mmlu"):
             return "choice"
-        if not self.set.endswith((".jsonl", ".csv")):
+        if not self._is_file:
             return "text"
         found = read_questions(self.set)
         if all(question.choices for question in found):

@@ -47,7 +47,7 @@ class LogWriter:
         folder.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).replace(microsecond=0)
         identity = secrets.token_hex(6)
-        stamp, names = now.strftime("%Y-%m-%dT%H-%M-%S"), f"{evaluation.name}_{model}"
+        stamp, names = now.strftime("%Y-%m-%dT%H-%M-%S"), f"{evaluation.title}_{model}"
         self.path = folder / f"{stamp}_{re.sub(r'[^A-Za-z0-9.-]+', '-', names)[:100]}_{identity}.eval"
         self._part = self.path.with_suffix(".eval.part")
         self._zip = zipfile.ZipFile(self._part, "w", zipfile.ZIP_DEFLATED, compresslevel=3)
@@ -55,8 +55,8 @@ class LogWriter:
         self._count = 0
         self._spec: dict[str, Any] = {
             "eval_id": identity, "run_id": identity, "task_id": identity, "created": now.isoformat(),
-            "task": f"heuretic/{evaluation.name}", "task_version": 0, "task_args": {}, "model": model, "model_args": {},
-            "dataset": {"name": evaluation.name, "samples": total}, "config": {},
+            "task": f"heuretic/{evaluation.title}", "task_version": 0, "task_args": {}, "model": model, "model_args": {},
+            "dataset": {"name": evaluation.title, "samples": total}, "config": {},
             "packages": {"inspect_ai": version("inspect_ai"), "heuretic": version("heuretic")},
             "metadata": {"evaluation": json.loads(dumps(evaluation)), "strategy": _written(strategy), "judge": judge},
         }  # fmt: skip
@@ -98,7 +98,7 @@ class LogWriter:
 def record(run: Run) -> dict[str, Any]:
     """Return all numbers of a run as JSON has them."""
     return {
-        "evaluation": run.evaluation.name, "model": run.model, "judge": run.judge, "strategy": _written(run.strategy),
+        "evaluation": run.evaluation.title, "model": run.model, "judge": run.judge, "strategy": _written(run.strategy),
         "settings": json.loads(dumps(run.evaluation)), "within": run.evaluation.within, "questions": run.questions, "of": run.total,
         "summary": {name: _estimate(each) for name, each in run.summary.items()},
         "groups": {key: {name: _estimate(each) for name, each in found.items()} for key, found in run.groups.items()},
@@ -137,7 +137,7 @@ def _header(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "results": {
             "total_samples": run.total or run.questions, "completed_samples": run.questions,
             "scores": [{
-                "name": run.evaluation.name, "scorer": run.evaluation.name, "params": {}, "metrics": metrics,
+                "name": run.evaluation.title, "scorer": run.evaluation.title, "params": {}, "metrics": metrics,
                 "scored_samples": run.questions - unscored, "unscored_samples": unscored,
             }],
             "metadata": record(run),

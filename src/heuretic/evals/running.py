@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from array import array
 from collections import Counter
@@ -53,8 +54,8 @@ class Run:
         groups: The headline's score by category: for each key, for each category.
         outcomes: What became of the questions; those without a score are counted in `unscored`, by reason.
         bounds: The mean score if all answers without one were wrong, and if all were right.
-        chance: Expected score of a random choice, None if there is nothing to choose from. constant: Score of the commonest
-            target of each category as a constant answer.
+        chance: Expected score of a random choice, None if there is nothing to choose from. constant: Score of a constant
+            answer in each category: the target that is commonest there among all questions.
         spent, judge_spent: Tokens, calls and money. energy: kWh and CO2e as `hr.Energy` measures them; empty if it did not.
         seconds: Wall-clock. checksums, notes: Of the questions. questions: How many were asked, of how many.
         stopped: Why it ended early; empty if it did not. log: The file of inspect-ai, None if none was written.
@@ -137,7 +138,7 @@ def evaluate(
     asked = model_named(model) if isinstance(model, str) else model
     judging = model_named(judge) if isinstance(judge, str) else judge
     if evaluation.judged and judging is None:
-        raise ValueError(f"{evaluation.name} must have a judge, got none. Try judge='openai/gpt-4o-mini', or --judge")
+        raise ValueError(f"{evaluation.title} must have a judge, got none. Try judge='openai/gpt-4o-mini', or --judge")
     questions = evaluation.load()
     total = questions.count if limit is None else limit if questions.count is None else min(limit, questions.count)
     log: Log | None = None
@@ -177,7 +178,7 @@ def evaluate(
         stopped = "interrupted"
     if not len(columns):
         raise ValueError(
-            f"{evaluation.name} must have at least one answered question, got none{': ' * bool(stopped)}{stopped}"
+            f"{evaluation.title} must have at least one answered question, got none{': ' * bool(stopped)}{stopped}"
         )
     results = columns.results()
     done = Run(
@@ -185,7 +186,7 @@ def evaluate(
         strategy=how, results=results, summary=evaluation.summary(results),
         groups={key: {name: part.mean() for name, part in results.groups(key).items()} for key in evaluation.by},
         outcomes=dict(columns.outcomes.most_common()), unscored=dict(columns.unscored.most_common()),
-        bounds=_bounds(results), chance=columns.chance, constant=columns.constant, spent=columns.spent,
+        bounds=_bounds(results), chance=columns.chance, constant=columns.constant(() if evaluation.generated else questions), spent=columns.spent,
         judge_spent=columns.judge_spent, energy=meter.stop() if meter else {}, seconds=time.perf_counter() - began,
         checksums=questions.checksums, notes=questions.notes, total=total, started=started, stopped=stopped,
     )  # fmt: skip
@@ -257,7 +258,7 @@ class _Columns:
         self._metrics: dict[str, array[float]] = {}
         self._sum, self._known = 0.0, 0
         self._chances: tuple[float, int] = (0.0, 0)
-        self._guesses: dict[str, Counter[str]] = {}
+        self._guesses: list[tuple[str, str]] = []
         self.outcomes: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.spent = self.judge_spent = Spent(Usage(), 0.0, 0, 0)
@@ -276,12 +277,26 @@ class _Columns:
         total, count = self._chances
         return total / count if count == len(self) and count else None
 
-    @property
-    def constant(self) -> float | None:
-        """Score of the commonest target of each category as a constant answer; None unless all questions have targets."""
-        told = sum(sum(counts.values()) for counts in self._guesses.values())
-        commonest = sum(max(counts.values()) for counts in self._guesses.values())
-        return commonest / told if told == len(self) and told else None
+    def constant(self, everything: Iterable[Question]) -> float | None:
+        """Return the score of a constant answer in each category, the commonest target there among `everything`.
+
+        None unless all questions have targets that could be said.
+        """
+        if not self._guesses or len(self._guesses) < len(self):
+            return None
+        counts: dict[str, Counter[str]] = {}
+        for question in everything:
+            guess = self._evaluation.guess(question)
+            if guess is not None:
+                counts.setdefault(self._category(question), Counter())[guess] += 1
+        if not counts:
+            for category, guess in self._guesses:
+                counts.setdefault(category, Counter())[guess] += 1
+        commonest = {category: max(sorted(each), key=each.__getitem__) for category, each in counts.items()}
+        return sum(commonest[category] == guess for category, guess in self._guesses) / len(self)
+
+    def _category(self, question: Question) -> str:
+        return str(question.about.get(self._evaluation.by[0], MISSING)) if self._evaluation.by else ""
 
     def add(self, number: int, question: Question, answer: Answer, score: Score) -> None:
         """Add what became of a question."""
@@ -308,8 +323,7 @@ class _Columns:
             self._chances = (self._chances[0] + chance, self._chances[1] + 1)
         guess = self._evaluation.guess(question)
         if guess is not None:
-            group = str(question.about.get(self._evaluation.by[0], MISSING)) if self._evaluation.by else ""
-            self._guesses.setdefault(group, Counter())[guess] += 1
+            self._guesses.append((sys.intern(self._category(question)), sys.intern(guess)))
         self.spent = _more(self.spent, answer.trace)
         self.judge_spent = _more(self.judge_spent, score.steps)
 
