@@ -489,6 +489,14 @@ def test_drawn_pictures_run_without_anything_else() -> None:
         HaloQuest(kinds=("lies",))
     with pytest.raises(ValueError, match="image_types must be of"):
         HaloQuest(image_types=("oil",))
+    with pytest.raises(ValueError, match="image_types must be none"):
+        HaloQuest(drawn=3, image_types=("real",))
+    assert [each.judged for each in (HaloQuest, HaloQuest(), HaloQuest(drawn=3), HaloQuest(scoring="match"))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_drawn_pictures_show_what_is_asked() -> None:

@@ -27,6 +27,7 @@ from heuretic.evals.drawn_images import Drawn, drawn
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.haloquest_images import Image, ImageAbsent, ImageSource, with_images
 from heuretic.evals.haloquest_judge import AutoEval, matches, overlap
+from heuretic.evals.judge_needed import decided
 from heuretic.evals.judging import needed
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
@@ -160,6 +161,9 @@ class HaloQuest(Evaluation):
     by: ClassVar[tuple[str, ...]] = ("category", "image type", "category and image type")
     within: ClassVar[str] = "image"
     generated: ClassVar[bool] = True  # images are fetched as the questions are asked
+    judged: ClassVar[bool] = decided(
+        lambda self: self.scoring == "judge" or (self.scoring == "auto" and not self.drawn), default=True
+    )
     references: ClassVar[Mapping[str, float]] = {
         "Gemini 1.5 Pro (May 2024)": 0.779, "GPT-4o (May 2024)": 0.632, "GPT-4 (May 2024)": 0.612, "BEiT-3 (0.7B)": 0.400,
         "InstructBLIP (12B)": 0.285, "LLaVA (13B)": 0.109,
@@ -183,11 +187,8 @@ class HaloQuest(Evaluation):
         for name, given, known in (("kinds", self.kinds, KINDS), ("image_types", self.image_types, IMAGE_TYPES)):
             if unknown := [each for each in given if each not in known]:
                 raise ValueError(f"{name} must be of {', '.join(known)}, got {', '.join(unknown)}")
-
-    @property
-    def judged(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether scores need a judge."""
-        return self.scoring == "judge" or (self.scoring == "auto" and not self.drawn)
+        if self.drawn and self.image_types:
+            raise ValueError(f"image_types must be none for drawn pictures, got {', '.join(self.image_types)}")
 
     def load(self) -> Questions:
         """Return the questions; their images are fetched while they are gone through.
