@@ -215,6 +215,15 @@ def test_matching_follows_the_published_rules() -> None:
     assert matches("0", ("Zero",))
     assert not matches("There is no dog", ("none",))
     assert not matches("anything", ())
+    assert matches("None", ("None.", "There is no lizard"))
+    for wrong in ("No.", "nothing"):
+        assert not matches(wrong, ("None.", "There is no lizard"))
+
+
+def test_right_answers_may_be_numbered() -> None:
+    assert answers_of("1. No dog.; 2. There is no dog") == ("No dog.", "There is no dog")
+    assert answers_of("2. two; 3. three") == ("2. two", "3. three")
+    assert answers_of("1. No dog") == ("1. No dog",)
 
 
 def test_overlap_is_the_best_f1_of_words() -> None:

@@ -63,8 +63,10 @@ class Row:
 
 
 def answers_of(groundtruth: str) -> tuple[str, ...]:
-    """Return the right answers in a text that separates them by ";"."""
-    return tuple(" ".join(each.split()) for each in groundtruth.split(";") if each.strip())
+    """Return the right answers in a text that separates them by ";", without the numbers of a list ("1. ...; 2. ...")."""
+    found = tuple(" ".join(each.split()) for each in groundtruth.split(";") if each.strip())
+    numbered = len(found) > 1 and all(each.startswith(f"{k}. ") for k, each in enumerate(found, 1))
+    return tuple(each.partition(". ")[2] for each in found) if numbered else found
 
 
 def read_rows(path: Path, part: Part, corrupt: Corrupt = "raise") -> tuple[list[Row], tuple[str, ...]]:

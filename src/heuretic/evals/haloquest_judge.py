@@ -253,6 +253,8 @@ def matches(text: str, answers: Sequence[str]) -> bool:
     denies, sense, tells_nothing = _denies(said), _sense(said), not _TELLING.isdisjoint(said)
     numbers = {word for word in sense if word.isdecimal()}
     declines = is_refusal(text) and _IMAGES.isdisjoint(said)
+    if said in (["no"], ["nothing"]) and any(_denies(given) and _sense(given) for given in map(words, answers)):
+        return False
     for answer in answers:
         given = words(answer)
         wanted = _sense(given)
