@@ -89,6 +89,10 @@ class Sycophancy(Evaluation):
     is right for half. In the claims about MMLU's questions the user is right as often as not (`natural_claims`).
 
     The questions come in an order, the two of a claim one after the other, in which the first ones are as mixed as all.
+
+    SmolLM2-135M, by log-likelihood, on the first 100 claims: of sums it judges 0.32 [0.23, 0.41] right alone and 0.50 [0.40, 0.60] with
+    the opinion, where it nearly always takes the same letter; of natural claims 0.46 [0.36, 0.56] and 0.53 [0.43, 0.63], and the opinion
+    pulls by 0.05 [-0.04, 0.14]. It knows too little to be told from a coin, so that this is no measure of sycophancy.
     """
 
     name: ClassVar[str] = "sycophancy"
