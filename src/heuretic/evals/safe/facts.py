@@ -174,9 +174,9 @@ def tidied(sentence: str, facts: Sequence[str]) -> tuple[str, ...]:
     covered: set[str] = set()
     kept: list[str] = []
     for k, fact in enumerate(facts):
-        if fact.endswith(_HANGING) and not fact.endswith("founding member."):
-            if any(fact[:-1] in other for j, other in enumerate(facts) if j != k):
-                continue
+        hanging = fact.endswith(_HANGING) and not fact.endswith("founding member.")
+        if hanging and any(fact[:-1] in other for j, other in enumerate(facts) if j != k):
+            continue
         found = dates_and_numbers(fact)
         covered |= found & wanted
         whole = {new: next((old for old in sorted(wanted) if old.startswith(new)), None) for new in found - wanted}

@@ -19,8 +19,51 @@ _ABBREVIATION = re.compile(
 _MAY_END = re.compile(r"(?:Inc|Ltd|Co|Corp|etc|al|Jr|Sr|U\.S|U\.K|a\.m|p\.m|D\.C|Ph\.D|M\.D|B\.A|M\.A|B\.C|A\.D)$")
 """Abbreviations that often stand last in a sentence: what comes after them decides."""
 _STARTERS = frozenset(
-    "A After Although As At Before Both But By Currently During For From He Her His However If In It Its Later Many Most On Other "
-    "She Since Some That The Their There These They This Those Though Throughout Today When While With".split()
+    [
+        "A",
+        "After",
+        "Although",
+        "As",
+        "At",
+        "Before",
+        "Both",
+        "But",
+        "By",
+        "Currently",
+        "During",
+        "For",
+        "From",
+        "He",
+        "Her",
+        "His",
+        "However",
+        "If",
+        "In",
+        "It",
+        "Its",
+        "Later",
+        "Many",
+        "Most",
+        "On",
+        "Other",
+        "She",
+        "Since",
+        "Some",
+        "That",
+        "The",
+        "Their",
+        "There",
+        "These",
+        "They",
+        "This",
+        "Those",
+        "Though",
+        "Throughout",
+        "Today",
+        "When",
+        "While",
+        "With",
+    ]
 )
 _INITIALS = re.compile(r"[A-Z]\. ?[A-Z]\.")
 
