@@ -24,17 +24,19 @@ Values = NDArray[np.float64]
 LABELS: tuple[Label, ...] = ("supported", "not supported", "irrelevant")
 SAID: tuple[Label, ...] = (*LABELS, "unjudged")
 
+_FREE = Usage()
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a rater says about a fact: a label, the probability that it is supported, or None; and what that took."""
 
     said: Label | float | None
-    usage: Usage = Usage()
+    usage: Usage = _FREE
     cost: float | None = 0.0
 
 
-Rater = Callable[[str, str, Context], Awaitable[Label | float | None | Judgement]]
+Rater = Callable[[str, str, Context], Awaitable[Label | float | Judgement | None]]
 """Called with a fact, its topic and its context."""
 
 
@@ -49,14 +51,14 @@ class Judged:
 
     labels: tuple[Label, ...]
     scores: Values
-    usage: Usage = Usage()
+    usage: Usage = _FREE
     cost: float | None = 0.0
     seconds: float = 0.0
 
     def at(self, threshold: float | Values) -> Judged:
         """Return the same, where probabilities of at least a threshold (one, or one for each fact) mean supported."""
         supported = self.scores >= threshold
-        labels = tuple(
+        labels: tuple[Label, ...] = tuple(
             label if np.isnan(score) else "supported" if above else "not supported"
             for label, score, above in zip(self.labels, self.scores, supported, strict=True)
         )
@@ -76,17 +78,23 @@ async def rate(rater: Rater, facts: Sequence[HumanFact], *, threshold: float = 0
         return said if isinstance(said, Judgement) else Judgement(said)
 
     judgements = await asyncio.gather(*map(one, facts))
-    labels = tuple(each.said if each.said in SAID else "unjudged" for each in judgements)
+    labels = tuple(_label(each.said) for each in judgements)
     scores = np.array([_probability(each.said) for each in judgements], float)
     costs = [each.cost for each in judgements]
     cost = None if any(each is None for each in costs) else sum(each for each in costs if each is not None)
     usage = sum((each.usage for each in judgements), Usage())
-    return Judged(labels, scores, usage, cost, time.perf_counter() - began).at(threshold)  # pyright: ignore
+    return Judged(labels, scores, usage, cost, time.perf_counter() - began).at(threshold)
+
+
+def _label(said: Label | float | None) -> Label:
+    for label in SAID:
+        if label == said:
+            return label
+    return "unjudged"
 
 
 def _probability(said: Label | float | None) -> float:
-    known = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= 1
-    return float(said) if known else float("nan")  # pyright: ignore
+    return float(said) if isinstance(said, int | float) and 0 <= said <= 1 else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +236,7 @@ def auc(scores: Values, right: Values) -> float:
     values, hits = scores[known], right[known] > 0.5
     if not hits.any() or hits.all():
         return float("nan")
-    unique, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(count) - (count - 1) / 2)[place]
     positives = int(hits.sum())
     return float((ranks[hits].sum() - positives * (positives + 1) / 2) / (positives * (len(hits) - positives)))

@@ -18,7 +18,7 @@ from heuretic.data.files import data_file, sha256
 from heuretic.data.records import Corrupt, Records, unreadable
 from heuretic.evals.safe.rating import Label
 
-WRITERS = ("ChatGPT", "InstructGPT", "PerplexityAI")
+WRITERS: tuple[str, ...] = ("ChatGPT", "InstructGPT", "PerplexityAI")
 HUMAN: Mapping[str, Label] = {"S": "supported", "NS": "not supported", "IR": "irrelevant"}
 
 

@@ -43,13 +43,17 @@ class FactPrompt(Symbolic):
         return _SLOT.sub(lambda slot: values[slot[1]], self.template)
 
 
+WITH_EVIDENCE, WITHOUT_EVIDENCE = FactPrompt(), FactPrompt(evidence=False)
+_BRIEF = Sampling(max_tokens=16)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A model that is asked whether a fact is true, and whose words are read."""
 
     model: LanguageModel
-    prompt: FactPrompt = FactPrompt()
-    sampling: Sampling = Sampling(max_tokens=16)
+    prompt: FactPrompt = WITH_EVIDENCE
+    sampling: Sampling = _BRIEF
 
     async def __call__(self, fact: str, topic: str, context: Context) -> Judgement:
         """Return the label, None if the reply has none."""
@@ -75,7 +79,7 @@ class Likelihood:
     """
 
     model: LanguageModel
-    prompt: FactPrompt = FactPrompt()
+    prompt: FactPrompt = WITH_EVIDENCE
     continuations: tuple[str, str] = (" True", " False")
 
     async def __call__(self, fact: str, topic: str, context: Context) -> Judgement:

@@ -6,6 +6,7 @@ Wei et al. 2024, "Long-form factuality in large language models", arXiv:2403.188
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable
 
 from heuretic.evals.safe.facts import FactSplitter
@@ -13,7 +14,6 @@ from heuretic.evals.safe.rating import FactRating, Rated, Rating
 from heuretic.evals.safe.relevance import Relevance
 from heuretic.evals.safe.revise import Revision
 from heuretic.lm import LanguageModel, Sampling
-from heuretic.lm.answer import Step
 from heuretic.lm.retrieval import Search
 from heuretic.symbolic import Symbolic, field, replace
 
@@ -67,14 +67,14 @@ class SAFE(Symbolic):
 
         async def one(fact: str, sentence: str) -> FactRating:
             async with free:
-                steps: tuple[Step, ...] = ()
-                for number in range(_ROUNDS if self.official else 1):
-                    sampling = replace(self.sampling, seed=self.sampling.seed + number)
-                    rating = await self._rated(fact, sentence, question, response, model, search, sampling)
-                    steps += rating.steps
+                rating = await self._rated(fact, sentence, question, response, model, search, self.sampling)
+                for number in range(1, _ROUNDS if self.official else 1):
                     if rating.label != "unjudged":
                         break
-                return FactRating(fact, sentence, rating.revised, rating.label, rating.lookups, steps, rating.reason)
+                    sampling, before = replace(self.sampling, seed=self.sampling.seed + number), rating.steps
+                    again = await self._rated(fact, sentence, question, response, model, search, sampling)
+                    rating = dataclasses.replace(again, steps=(*before, *again.steps))
+            return rating
 
         return list(await asyncio.gather(*(one(fact, sentence) for fact, sentence in facts)))
 
