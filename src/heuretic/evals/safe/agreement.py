@@ -58,11 +58,10 @@ class Judged:
     def at(self, threshold: float | Values) -> Judged:
         """Return the same, where probabilities of at least a threshold (one, or one for each fact) mean supported."""
         supported = self.scores >= threshold
-        labels: tuple[Label, ...] = tuple(
-            label if np.isnan(score) else "supported" if above else "not supported"
-            for label, score, above in zip(self.labels, self.scores, supported, strict=True)
-        )
-        return Judged(labels, self.scores, self.usage, self.cost, self.seconds)
+        labels = list(self.labels)
+        for k in np.flatnonzero(~np.isnan(self.scores)).tolist():
+            labels[k] = "supported" if supported[k] else "not supported"
+        return Judged(tuple(labels), self.scores, self.usage, self.cost, self.seconds)
 
 
 async def rate(rater: Rater, facts: Sequence[HumanFact], *, threshold: float = 0.5, concurrency: int = 16) -> Judged:
@@ -87,10 +86,8 @@ async def rate(rater: Rater, facts: Sequence[HumanFact], *, threshold: float = 0
 
 
 def _label(said: Label | float | None) -> Label:
-    for label in SAID:
-        if label == said:
-            return label
-    return "unjudged"
+    known: tuple[Label, ...] = tuple(label for label in SAID if label == said)
+    return known[0] if known else "unjudged"
 
 
 def _probability(said: Label | float | None) -> float:
