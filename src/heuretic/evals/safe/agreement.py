@@ -58,7 +58,7 @@ class Judged:
     def at(self, threshold: float | Values) -> Judged:
         """Return the same, where probabilities of at least a threshold (one, or one for each fact) mean supported."""
         supported = self.scores >= threshold
-        labels = list(self.labels)
+        labels: list[Label] = list(self.labels)
         for k in np.flatnonzero(~np.isnan(self.scores)).tolist():
             labels[k] = "supported" if supported[k] else "not supported"
         return Judged(tuple(labels), self.scores, self.usage, self.cost, self.seconds)
@@ -77,12 +77,12 @@ async def rate(rater: Rater, facts: Sequence[HumanFact], *, threshold: float = 0
         return said if isinstance(said, Judgement) else Judgement(said)
 
     judgements = await asyncio.gather(*map(one, facts))
-    labels = tuple(_label(each.said) for each in judgements)
+    labels: list[Label] = [_label(each.said) for each in judgements]
     scores = np.array([_probability(each.said) for each in judgements], float)
     costs = [each.cost for each in judgements]
     cost = None if any(each is None for each in costs) else sum(each for each in costs if each is not None)
     usage = sum((each.usage for each in judgements), Usage())
-    return Judged(labels, scores, usage, cost, time.perf_counter() - began).at(threshold)
+    return Judged(tuple(labels), scores, usage, cost, time.perf_counter() - began).at(threshold)
 
 
 def _label(said: Label | float | None) -> Label:

@@ -39,7 +39,7 @@ _DATE = re.compile(
     rf"|(?!May\b)(?:{_MONTH}))\b"
 )
 _NUMBER = re.compile(r"\b\d+(?:,\d{3})*\b")
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+(.*\S)\s*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d+[.)])[ \t]+(.*\S)[ \t\r]*$", re.MULTILINE)
 
 
 class Demonstration(Symbolic):

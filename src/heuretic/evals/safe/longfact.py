@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import zlib
 from collections.abc import Iterator, Mapping
@@ -92,7 +93,7 @@ class LongFact(Evaluation):
 
         def questions() -> Iterator[Question]:
             for name, topic, prompt in found:
-                yield Question(f"{prompt} {self.postamble}".strip(), id=name, about={"topic": topic})
+                yield Question(f"{prompt} {self.postamble}".strip(" \n"), id=name, about={"topic": topic})
 
         return Questions(questions, len(found), {self.file or f"longfact/{self.part}": checksum}, notes)
 
@@ -109,7 +110,14 @@ class LongFact(Evaluation):
             File(place, (_PUBLISHED + place,), digest) for digest, _, place in (x.partition("  ") for x in lines)
         ]
         ours = [each for each in published if f"longfact-{self.part}_" in each.place]
-        _, found = find(f"LongFact {self.part}", [[File(f"longfact/longfact_{self.part}.jsonl.gz")], ours])
+        place = f"longfact/longfact_{self.part}.jsonl.gz"
+        try:
+            _, found = find(f"LongFact {self.part}", [[File(place)], ours])
+        except FileNotFoundError as error:  # its message would name all 38 files
+            raise FileNotFoundError(
+                f"HEURETIC_DATA must name a folder with {place}, for LongFact, got {os.environ.get('HEURETIC_DATA', '')!r}, and the "
+                "published files cannot be downloaded. Try HEURETIC_OFFLINE=0, and pip install 'heuretic[data]'"
+            ) from error
         return found.paths, found.checksum
 
     def strategy(self) -> Attempting:
@@ -206,7 +214,7 @@ def read_prompts(path: Path, records: Records) -> Iterator[tuple[str, str]]:
         if not isinstance(prompt, str) or not prompt.strip() or not isinstance(topic, str):
             records.refuse(path, row, "record must have texts as topic and prompt", repr(line[:60]))
             continue
-        yield topic, prompt.strip()
+        yield topic, prompt
 
 
 def _lines(path: Path) -> Iterator[str]:
