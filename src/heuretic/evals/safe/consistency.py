@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -221,33 +221,55 @@ def features(fact: str, topic: str, context: Context, weight: Callable[[str], fl
     sentence; each the most or the mean over the other texts. "other_number": another text has a sentence with half of
     the fact's words, but with another number.
     """
-    silent = _FUNCTION_WORDS | _words_of(re.sub(r"\(.*?\)", " ", topic))
-    texts = [text for text in context.others.values() if not declines(text)]
-    words = _content(fact, silent) or list(_words(fact)) or ["?"]
-    sentence, response = _content(context.sentence, silent), _content(context.response, silent)
-
-    def covered(some: Iterable[str], by: frozenset[str]) -> float:
-        weights = [(max(0.1, weight(w)), w in by) for w in some]
-        total = sum(each for each, _ in weights)
-        return sum(each for each, there in weights if there) / total if total else 0.0
-
-    def shares(some: Sequence[str]) -> list[float]:
-        return [covered(some, _words_of(text)) for text in texts] or [0.0]
-
-    between = [covered(_content(a, silent), _words_of(b)) for a in texts for b in texts if a is not b]
+    silent = _silent(topic)
+    texts = tuple(text for text in context.others.values() if not declines(text))
+    words = _content(fact, silent) or _words(fact) or ("?",)
+    shares = [_covered(words, _words_of(text), weight) for text in texts] or [0.0]
     rarity = [weight(w) for w in words]
     return [
-        len(texts) / 2, max(shares(words)), fmean(shares(words)), *_pairs_found(fact, texts),
-        max((covered(words, said) for text in texts for said in _sentences_of(text)), default=0.0),
+        len(texts) / 2, max(shares), fmean(shares), *_pairs_found(fact, texts),
+        max((_covered(words, said, weight) for text in texts for said in _sentences_of(text)), default=0.0),
         *_details(fact, words, silent, texts),
         fmean(rarity), sum(rarity) / 10, math.log(1 + len(words)),
-        max(shares(sentence)), max(shares(response)), min(shares(response)), fmean(between or [0.0]), math.log(1 + len(response)),
+        _shares(topic, context.sentence, texts, weight)[0], *_shares(topic, context.response, texts, weight),
+        _agreeing(topic, texts, weight), math.log(1 + len(_content(context.response, silent))),
         *_habits(context), *_form(fact, topic, context),
     ]  # fmt: skip
 
 
-def _content(text: str, silent: frozenset[str]) -> list[str]:
-    return [w for w in dict.fromkeys(_words(text)) if w not in silent]
+@lru_cache(maxsize=2_000)
+def _silent(topic: str) -> frozenset[str]:
+    return _FUNCTION_WORDS | _words_of(re.sub(r"\(.*?\)", " ", topic))
+
+
+@lru_cache(maxsize=20_000)
+def _content(text: str, silent: frozenset[str]) -> tuple[str, ...]:
+    return tuple(w for w in dict.fromkeys(_words(text)) if w not in silent)
+
+
+def _covered(some: Sequence[str], by: frozenset[str], weight: Callable[[str], float]) -> float:
+    """Return the share of words, by weight, that are among others."""
+    total = there = 0.0
+    for word in some:
+        each = max(0.1, weight(word))
+        total += each
+        if word in by:
+            there += each
+    return there / total if total else 0.0
+
+
+@lru_cache(maxsize=5_000)
+def _shares(topic: str, text: str, texts: tuple[str, ...], weight: Callable[[str], float]) -> tuple[float, float]:
+    """Return the most and the least of a text that one of others says too."""
+    found = [_covered(_content(text, _silent(topic)), _words_of(other), weight) for other in texts] or [0.0]
+    return max(found), min(found)
+
+
+@lru_cache(maxsize=2_000)
+def _agreeing(topic: str, texts: tuple[str, ...], weight: Callable[[str], float]) -> float:
+    """Return the mean share of a text that another one says too."""
+    found = [_covered(_content(a, _silent(topic)), _words_of(b), weight) for a in texts for b in texts if a is not b]
+    return fmean(found or [0.0])
 
 
 def _pairs_found(fact: str, texts: Sequence[str]) -> tuple[float, float]:
@@ -272,10 +294,14 @@ def _habits(context: Context) -> list[float]:
     """Return who gives sources, and who says that they know nothing."""
     others = list(context.others.values())
     return [
-        float(bool(_CITATION.search(context.sentence))), float(bool(_CITATION.search(context.response))),
-        float(bool(_DECLINES.search(context.response))), sum(bool(_CITATION.search(text)) for text in others) / 2,
-        sum(declines(text) for text in others) / 2,
+        _has(_CITATION, context.sentence), _has(_CITATION, context.response), _has(_DECLINES, context.response),
+        sum(_has(_CITATION, text) for text in others) / 2, sum(declines(text) for text in others) / 2,
     ]  # fmt: skip
+
+
+@lru_cache(maxsize=10_000)
+def _has(pattern: re.Pattern[str], text: str) -> float:
+    return float(bool(pattern.search(text)))
 
 
 def _form(fact: str, topic: str, context: Context) -> list[float]:
@@ -291,6 +317,7 @@ def _form(fact: str, topic: str, context: Context) -> list[float]:
     ]  # fmt: skip
 
 
+@lru_cache(maxsize=5_000)
 def declines(text: str) -> bool:
     """Return whether a text says that its writer knows nothing, or nothing at all."""
     return len(text) < 40 or bool(_DECLINES.search(text[:200]))
@@ -338,7 +365,7 @@ def _stem(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=40_000)
 def _words(text: str) -> tuple[str, ...]:
     """Return the words and numbers of a text in order, in small letters, without common endings and citations."""
     return tuple(map(_stem, _TOKEN.findall(_CITATION.sub("", text))))
