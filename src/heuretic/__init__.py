@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heuretic import data, ideas, lm, nn, search, study, symbolic, train
+    from heuretic import data, evals, ideas, lm, nn, search, study, symbolic, train
     from heuretic.search import (
         NSGA2,
         Auto,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ("symbolic", "search", "study", "nn", "data", "train", "lm", "ideas")
+_ROOMS = ("symbolic", "search", "study", "nn", "data", "train", "lm", "evals", "ideas")
 _NAMES = {
     "symbolic": "Patch Symbolic apply build diff digest dumps field find get loads program_of replace rule sym walk",
     "search": "Auto Equivalence Evolution HillClimbing LayerNAS Limit NSGA2 RandomSearch Reinforce Rejection Restarts Space "
@@ -62,7 +62,7 @@ _HOME = {name: room for room, names in _NAMES.items() for name in names.split()}
 __all__ = [
     "NSGA2", "Auto", "Energy", "Equivalence", "Evolution", "HillClimbing", "LayerNAS", "Limit", "Patch", "RandomSearch",
     "Reinforce", "Rejection", "Restarts", "Retry", "Space", "Study", "Symbolic", "Trial", "__version__", "apply", "build", "data", "diff",
-    "digest", "discover", "dumps", "field", "find", "get", "ideas", "lm", "loads", "nn", "number", "one_of", "open_study",
+    "digest", "discover", "dumps", "evals", "field", "find", "get", "ideas", "lm", "loads", "nn", "number", "one_of", "open_study",
     "permutation", "program_of", "repeat", "replace", "rule", "search", "some_of", "study", "sym", "symbolic", "text", "train", "walk",
 ]  # fmt: skip
 

@@ -65,20 +65,30 @@ def ask(
 
 def _strategy(address: str, multiple_choice: bool) -> Attempting:
     from heuretic.lm.parsing import Choice, FinalNumber
-    from heuretic.lm.strategies.addresses import STRATEGIES
     from heuretic.symbolic import find, replace
 
-    if ".py:" in address or address.endswith(".json"):
-        found = load_object(address)
-        if not hasattr(found, "attempts"):
-            raise UsageError(
-                f"strategy must be one, got {type(found).__name__} at {address}. Try FILE.py:NAME of a strategy"
-            )
-        return found
-    found = STRATEGIES.at(address)
-    if multiple_choice:  # an address says nothing of how answers look
+    found = strategy_at(address)
+    if multiple_choice and not _is_file(address):  # an address says nothing of how answers look
         found = replace(found, {path: Choice() for path, _ in find(found, FinalNumber)})
     return found
+
+
+def strategy_at(address: str) -> Attempting:
+    """Return the strategy at an address, FILE.py:NAME or FILE.json. Raises: UsageError, AddressError."""
+    from heuretic.lm.strategies.addresses import STRATEGIES
+
+    if not _is_file(address):
+        return STRATEGIES.at(address)
+    found = load_object(address)
+    if not hasattr(found, "attempts"):
+        raise UsageError(
+            f"strategy must be one, got {type(found).__name__} at {address}. Try FILE.py:NAME of a strategy"
+        )
+    return found
+
+
+def _is_file(address: str) -> bool:
+    return ".py:" in address or address.endswith(".json")
 
 
 def _ask_one(question: Question, strategy: Attempting, model: LanguageModel, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from heuretic.cli.ask import LOCAL, ask
 from heuretic.cli.carbon import carbon
 from heuretic.cli.compare import compare
 from heuretic.cli.describe import describe
+from heuretic.cli.evaluate import evaluate as evaluate_models
 from heuretic.cli.files import UsageError, engine_name, load_module, load_object
 from heuretic.cli.models import models_app
 from heuretic.cli.optimize_prompt import optimize_prompt
@@ -39,6 +40,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(artifacts_app, name="artifacts")
 app.add_typer(models_app, name="models")
 app.command()(ask)
+app.command("eval")(evaluate_models)
 app.command()(compare)
 app.command()(carbon)
 app.command()(describe)

@@ -27,14 +27,17 @@ EVALUATIONS: Addresses[Evaluation] = Addresses(
             ("sycophancy", "sycophancy", "Sycophancy"),
             ("questions", "labelled", "Labelled"),
         )
+    }
+    | {
+        name: ("heuretic.evals.labelled", "Labelled", {"set": name}) for name in ("aqua", "gsm8k", "mmlu", "multiarith")
     },
-    wrapped="of",
+    wrapped="",
     wrapper="",
 )
 """All evaluations of the room."""
 
 SUITES: Mapping[str, tuple[str, ...]] = {
-    "reasoning": ("bbh", "bbeh", "imo-answer-bench", "imo-proof-bench"),
+    "reasoning": ("bbh", "bbeh", "gsm8k", "aqua", "mmlu", "imo-answer-bench", "imo-proof-bench"),
     "factuality": ("longfact", "freshqa"),
     "long-context": ("latent-list", "mrcr", "idk"),
     "vision": ("haloquest",),

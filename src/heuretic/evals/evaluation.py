@@ -58,7 +58,7 @@ class Evaluation(Symbolic):
         name: What `heuretic eval` and inspect-ai call it. by: Keys of `Question.about` by which results are broken down.
         within: The key of `Question.about` that questions with something in common share (a topic, a passage), for intervals;
             empty if questions are independent.
-        judged: Whether scores need a judge.
+        judged: Whether scores need a judge. generated: Whether questions are made as they are asked for, which takes a while.
         references: Published values to show beside the results, by name, in the unit of the score.
     """
 
@@ -66,7 +66,13 @@ class Evaluation(Symbolic):
     by: ClassVar[tuple[str, ...]] = ()
     within: ClassVar[str] = ""
     judged: ClassVar[bool] = False
+    generated: ClassVar[bool] = False
     references: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    def title(self) -> str:
+        """What results are called."""
+        return self.name
 
     def load(self) -> Questions:
         """Return the questions. Raises: FileNotFoundError, ValueError as `heuretic.data` does."""

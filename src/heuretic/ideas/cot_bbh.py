@@ -1,29 +1,20 @@
 """Chain of thought on BIG-Bench Hard: few-shot exemplars with reasoning against the same exemplars with answers only.
 
-Suzgun et al. 2022, "Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can Solve Them", arXiv:2210.09261. The questions are in
-`heuretic.lm.question_sets`, the published exemplars in `heuretic.lm.bbh_exemplars`.
+Suzgun et al. 2022, "Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can Solve Them", arXiv:2210.09261. The evaluation is
+`heuretic.evals.bbh`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from heuretic.evals.bbh import HUMANS, strategies
 from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Reproduction
-from heuretic.lm import Sampling
-from heuretic.lm.bbh_exemplars import bbh_prompt
-from heuretic.lm.parsing import AfterCue
 from heuretic.lm.question_sets import BBH_TASKS, question_set
-from heuretic.lm.strategies import ChainOfThought, Direct, Exemplar
 
 CLAIM = "with exemplars that reason, more answers are right on BIG-Bench Hard than with exemplars that only answer"
 TREATMENT, CONTROL = "chain of thought", "answer only"
-HUMANS = {"average_human_rater": 0.677, "best_human_rater": 0.944}
-"""Accuracy over all tasks, as the paper has it."""
-
-LEAD = "Let's think step by step."
-STOP = ("\n\n", "\nQ:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +59,11 @@ def reproduce(
         "cot-bbh", CLAIM, TREATMENT, CONTROL, slices, plan.each, reasoning.chosen_model(model), scale=scale, seeds=chosen,
         progress=progress,
     )  # fmt: skip
-    arms = {
-        **result.arms,
-        TREATMENT: replace(result.arms[TREATMENT], settings={**result.arms[TREATMENT].settings, **HUMANS}),
-    }
-    humans = f" Human raters: {HUMANS['average_human_rater']} on average, by the paper."
+    known = {name.replace(" ", "_"): value for name, value in HUMANS.items()}
+    treated = result.arms[TREATMENT]
+    arms = {**result.arms, TREATMENT: replace(treated, settings={**treated.settings, **known})}
+    humans = f" Human raters: {HUMANS['average human rater']} on average, by the paper."
     return replace(result, arms=arms, reason=result.reason + humans)
-
-
-def strategies(task: str, max_tokens: int) -> dict[str, Any]:
-    """Return both arms for a task."""
-    prompt = bbh_prompt(task)
-    pairs = prompt.exemplars
-    reasoned = tuple(Exemplar(each.question, f"{LEAD} {each.rationale} So", each.answer) for each in pairs)
-    plain = tuple(Exemplar(each.question, "", each.answer) for each in pairs)
-    return {
-        CONTROL: Direct(
-            preface=prompt.description, exemplars=plain, parse=AfterCue(cue="", whole_without_cue=True),
-            sampling=Sampling(max_tokens=24, stop=STOP),
-        ),
-        TREATMENT: ChainOfThought(
-            preface=prompt.description, exemplars=reasoned, opening="", parse=AfterCue(cue="the answer is"),
-            sampling=Sampling(max_tokens=max_tokens, stop=STOP),
-        ),
-    }  # fmt: skip
 
 
 IDEA = Idea(
@@ -105,10 +77,9 @@ IDEA = Idea(
     ),
     claim=CLAIM,
     usage=(
-        "import heuretic as hr\nfrom heuretic.ideas.cot_bbh import strategies\n"
-        'questions = hr.lm.questions("bbh/navigate")\n'
-        'answers = hr.lm.answer_all(strategies("navigate", 512)["chain of thought"], questions, hr.lm.model("heuretic/smollm2-135m"))'
+        'import heuretic as hr\nrun = hr.evals.evaluate("bbh?reasoning=true", "heuretic/smollm2-135m", limit=27)\n'
+        "print(run.summary, run.evaluation.references)"
     ),
-    provides=("heuretic.lm.question_sets:questions", "heuretic.lm.bbh_exemplars:bbh_prompt"),
+    provides=("heuretic.evals.bbh:BBH", "heuretic.lm.bbh_exemplars:bbh_prompt"),
     reproduce=reproduce,
 )

@@ -149,7 +149,7 @@ def canonical_target(text: str) -> str:
 
 
 def _gsm8k(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in _json_lines(path, records, ("question", "answer")):
+    for row, record in json_lines(path, records, ("question", "answer")):
         rationale, found, gold = str(record["answer"]).rpartition("####")
         try:
             target = canonical_target(gold) if found else ""
@@ -163,7 +163,7 @@ def _gsm8k(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _multiarith(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in _json_lines(path, records, ("question", "answer")):
+    for row, record in json_lines(path, records, ("question", "answer")):
         try:
             target = canonical_target(str(record["answer"]))
         except ValueError:
@@ -174,7 +174,7 @@ def _multiarith(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _aqua(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in _json_lines(path, records, ("question", "options", "correct")):
+    for row, record in json_lines(path, records, ("question", "options", "correct")):
         options = record["options"] if isinstance(record["options"], list) else []
         lettered = [re.fullmatch(r"\(?([A-E])\)\s*(.*)", str(option), re.DOTALL) for option in options]
         letters = [match[1] for match in lettered if match]
@@ -188,7 +188,7 @@ def _aqua(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
     numbers: Counter[str] = Counter()
-    for row, record in _json_lines(path, records, ("input", "target", "task")):
+    for row, record in json_lines(path, records, ("input", "target", "task")):
         task = record["task"]
         number = numbers[task]
         numbers[task] += 1
@@ -201,7 +201,7 @@ def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _mmlu(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in _json_lines(path, records, ("question", "choices", "answer", "subject")):
+    for row, record in json_lines(path, records, ("question", "choices", "answer", "subject")):
         choices = record["choices"] if isinstance(record["choices"], list) else []
         letters = "ABCDEFGHIJ"[: len(choices)]
         if len(choices) < 2 or record["answer"] not in tuple(letters):
@@ -234,8 +234,11 @@ _READERS: Mapping[str, Callable[[Path, Records, str], Iterator[Question]]] = {
 }
 
 
-def _json_lines(path: Path, records: Records, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the records that have all columns, texts that are not empty where they ask, and an index that is new."""
+def json_lines(path: Path, records: Records, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield row and record of a gzipped file of JSON lines: those with all columns, a text in the first, and an index that is new.
+
+    Raises: ValueError for a file or a record that cannot be read; `records` may leave the latter out.
+    """
     seen: dict[Any, int] = {}
     for row, line in enumerate(_lines(path, "JSON lines, gzipped")):
         try:

@@ -102,6 +102,10 @@ class Addresses(Generic[T]):
         expected = shortened(refused.expected, 200) if refused else "another value"
         raise AddressError(f"{address[:200]!r}: {key} must be {expected}, got {brief(value)}")
 
+    def kind(self, name: str) -> type[T]:
+        """Return the class that a name stands for. Raises: AddressError if there is no such name."""
+        return self._class(name)
+
     def _class(self, name: str) -> Any:
         if name not in self._table:
             close = get_close_matches(name, list(self._table), 1)

@@ -1,7 +1,9 @@
-"""What the sandbox runs for `Equivalent`: one line for each pair, yes, no, or ? where the time was not enough."""
+"""What the sandbox runs for `Equivalent`: one line for each pair, yes, no, or ? where it cannot be told."""
 
 import json
+import re
 import signal
+import string
 from typing import Any
 
 import sympy
@@ -13,7 +15,10 @@ from sympy.parsing.sympy_parser import (
     standard_transformations,
 )
 
-NAMES = {"ln": sympy.log, "e": sympy.E, "i": sympy.I, "pi": sympy.pi, "oo": sympy.oo}
+LETTERS = {letter: sympy.Symbol(letter) for letter in string.ascii_letters}
+NAMES = {**LETTERS, "ln": sympy.log, "e": sympy.E, "i": sympy.I, "pi": sympy.pi, "oo": sympy.oo}
+FUNCTION = re.compile(r"\s*[A-Za-z]\(\s*[a-z](?:\s*,\s*[a-z])*\s*\)\s*=(?!=)")
+"""The left side of "f(x) = ...", of which the right side counts."""
 RULES = (*standard_transformations, factorial_notation, implicit_multiplication_application, convert_equals_signs)
 
 
@@ -57,6 +62,7 @@ def split_bare(text):
 
 
 def value(text) -> Any:
+    text = text[left.end() :] if (left := FUNCTION.match(text)) else text
     found = parse_expr(text.strip(), local_dict=NAMES, transformations=RULES)
     if isinstance(found, sympy.Equality):  # of an equation for a letter the right side counts
         left: Any = found.lhs
@@ -66,6 +72,8 @@ def value(text) -> Any:
 
 
 def same(a, b):
+    if a == b:
+        return True
     difference = sympy.simplify(a - b)
     if difference == 0:
         return True
@@ -79,7 +87,9 @@ def equal(a, b):
         return False
     left, right = [value(p) for p in parts], [value(p) for p in others]
     if kind != "set":
-        return all(same(x, y) for x, y in zip(left, right, strict=True))
+        alike = all(same(x, y) for x, y in zip(left, right, strict=True))
+        # Brackets that differ are intervals, open and closed, or lists written in two ways.
+        return None if alike and kind == "list" and ends(a) != ends(b) else alike
     for x in left:
         match = next((k for k, y in enumerate(right) if same(x, y)), None)
         if match is None:
@@ -88,16 +98,18 @@ def equal(a, b):
     return True
 
 
+def ends(text):
+    return text.strip()[:1] + text.strip()[-1:]
+
+
 def main(pairs, seconds):
     signal.signal(signal.SIGALRM, late)
     for a, b in json.loads(pairs):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            told = "yes" if equal(a, b) else "no"
-        except Late:
+            told = {True: "yes", False: "no", None: "?"}[equal(a, b)]
+        except Exception:  # late, or what sympy cannot read after all
             told = "?"
-        except Exception:
-            told = "no"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         print(told, flush=True)

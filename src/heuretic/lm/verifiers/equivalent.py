@@ -30,7 +30,7 @@ _REPLACED = (
     (r"\\div|÷", "/"),
     (r"\\pi|π", " pi "),
     (r"\\infty|∞", " oo "),
-    (r"\\(sin|cos|tan|log|ln|exp|sqrt)\b", r"\1"),
+    (r"\\(sin|cos|tan|log|ln|exp)\b", r"\1"),
     (r"\\\{", "{"),
     (r"\\\}", "}"),
     (r"[−–]", "-"),

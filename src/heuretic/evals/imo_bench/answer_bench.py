@@ -1,0 +1,214 @@
+"""IMO-AnswerBench: 400 problems with short answers, compared by sympy first and by a judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from heuretic.data.files import File, find
+from heuretic.data.records import Corrupt, Records
+from heuretic.evals.agreement import cohens_kappa
+from heuretic.evals.evaluation import Evaluation, Questions, Score
+from heuretic.evals.judging import verdict
+from heuretic.evals.results import Estimate, Results
+from heuretic.evals.tables import csv_rows
+from heuretic.lm import Answer, LanguageModel, Question, Sampling
+from heuretic.lm.parsing import CUE, Parse, after_cue
+from heuretic.lm.strategies import Attempting, ChainOfThought
+from heuretic.lm.verifiers.equivalent import Equivalent, plain_expression
+from heuretic.symbolic import Symbolic, field
+
+ENDING = 'Solve the problem, then end with a line "The answer is" followed by the final answer only.'
+AREAS: tuple[str, ...] = ("Algebra", "Combinatorics", "Geometry", "Number theory")
+DAMAGED: Mapping[str, str] = {
+    "imo-bench-algebra-036": "its fields are shifted: the short answer is the word Algebra",
+    "imo-bench-geometry-096": "its short answer lacks the closing $",
+    "imo-bench-number_theory-055": "its short answer is 14625, the first version's 146250",
+}
+"""Rows of the second version that are not as they should be."""
+
+_FILE = File(
+    "imobench/answerbench_v2.csv",
+    (
+        "https://raw.githubusercontent.com/google-deepmind/superhuman/a02069ef66dbae4c5b0713ba0dc144a35375558f/imobench/answerbench_v2.csv",
+    ),
+    "275877a9d988d85278fad3a5f8a41d7f83393a60bf259531ec0a5161e6b21cf9",
+)
+_VERDICT = re.compile(r"\\boxed\{\s*(Correct|Incorrect)\s*\}")
+_TOLERANT = re.compile(
+    r"^\W*(?:(?:final\s+)?(?:verdict|grade|judge?ment|result)\W+(?:is\W+)?)?(correct|incorrect)\W*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class AnswerGrader(Symbolic):
+    """The prompt of a judge that compares final answers, in the form of the paper's AnswerAutoGrader.
+
+    `{problem}`, `{answer}` and `{response}` are filled in. The verdict is the last \\boxed{Correct} or \\boxed{Incorrect}.
+    """
+
+    prompt: str = field(
+        default=(
+            "You grade final answers to competition problems. Decide whether the response ends in an answer that is mathematically "
+            "equivalent to the reference answer.\n\n"
+            "Rules:\n"
+            "1. Judge the final answer only. Reasoning does not matter, right or wrong.\n"
+            "2. The answer must be wholly equivalent: 1/2 is 0.5, and x^2+2x+1 is (x+1)^2. There is no partial credit.\n"
+            "3. Sets and lists are equal in any order, unless the problem asks for a tuple or a sequence.\n"
+            "4. Every value must be there, and no other. A condition or domain that changes the meaning must be the same.\n"
+            "5. If the response has no clear final answer, or several that contradict each other, it is incorrect.\n\n"
+            "Problem:\n{problem}\n\nReference answer:\n{answer}\n\nResponse:\n{response}\n\n"
+            "First analyse within <thinking> and </thinking>: the final answer of the response, the reference answer, whether they are "
+            "equivalent. Then write the verdict, which is either \\boxed{Correct} or \\boxed{Incorrect}, and nothing after it."
+        ),
+        doc="what the judge is asked",
+    )
+    sampling: Sampling = field(default=Sampling(max_tokens=2048), doc="how verdicts are drawn")
+    tries: int = field(default=3, ge=1, doc="how often to ask until there is a verdict")
+
+    def written(self, problem: str, answer: str, response: str) -> str:
+        """Return the whole prompt."""
+        filled = {"{problem}": problem, "{answer}": answer, "{response}": response}
+        return re.sub(r"\{(?:problem|answer|response)\}", lambda found: filled[found[0]], self.prompt)
+
+
+def read_verdict(text: str, official: bool = False) -> bool | None:
+    """Return the verdict of a judge of answers, None if there is none.
+
+    Args: official: Only \\boxed{Correct} and \\boxed{Incorrect} count; otherwise also a line with the bare word, or with "verdict" and the word.
+    """
+    text = re.sub(r"<thinking>.*?(?:</thinking>|\Z)", "", text, flags=re.DOTALL)
+    found = _VERDICT.findall(text)
+    if not found and not official:
+        found = _TOLERANT.findall(text)
+    return found[-1].lower() == "correct" if found else None
+
+
+class FinalAnswer(Symbolic):
+    """What follows the last "The answer is", to the end of its line; else what is boxed last."""
+
+    def __call__(self, text: str, question: Question) -> str | None:
+        said = None
+        if after_cue(text, CUE) is not None:  # formulas are wanted as they are, with their markup
+            said = re.split(r"answer\s+is\s*:?", text, flags=re.IGNORECASE)[-1].strip().partition("\n")[0]
+        boxed = _boxed(text)
+        found = boxed if said is None or "\\boxed" in said else said
+        return found.strip(" *").removesuffix(".").strip(" *") or None if found else None
+
+
+def _boxed(text: str) -> str | None:
+    """Return the contents of the last \\boxed{...}, with braces inside."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth = 0
+    for place in range(start + 6, len(text)):
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return text[start + 7 : place]
+    return None
+
+
+class AnswerBench(Evaluation):
+    """IMO-AnswerBench (second version): the share of problems whose short answer is right.
+
+    sympy decides first. What it finds equal is right; what it cannot read, or finds different, is for the judge. Without a judge,
+    what sympy can read and finds different is wrong, and the rest has no score. Metrics "sympy" and "judge" tell the verdicts of both.
+    """
+
+    name: ClassVar[str] = "imo-answer-bench"
+    by: ClassVar[tuple[str, ...]] = ("area",)
+
+    damaged: Literal["drop", "keep"] = field(default="drop", doc="what to do with rows that are known to be damaged")
+    corrupt: Corrupt = field(default="raise", doc="what to do with rows that cannot be read")
+    checker: Equivalent = field(default=Equivalent(), doc="compares formulas")
+    grader: AnswerGrader = field(default=AnswerGrader(), doc="the judge's prompt")
+    both: bool = field(default=True, doc="ask the judge also where sympy is sure, so that their agreement can be told")
+    max_tokens: int = field(default=8192, ge=1, doc="most tokens of a reply")
+
+    def load(self) -> Questions:
+        """Return the problems; the damaged rows are named in the notes."""
+        _, found = find("imo-answer-bench", [[File("imobench/answerbench_v2.csv.gz")], [_FILE]])
+        records = Records(self.corrupt)
+        questions = tuple(self._questions(found.paths[0], records))
+        if not questions:
+            raise ValueError(
+                f"imo-answer-bench must have at least one problem, got none at {found.paths[0]}. Try the published file"
+            )
+        notes = [
+            f"{name} is {'left out' if self.damaged == 'drop' else 'kept'}: {why}" for name, why in DAMAGED.items()
+        ]
+        notes += [f"{file}, row {row}, is left out: {why}" for file, row, why in records.bad]
+        return Questions(lambda: questions, len(questions), {found.paths[0].name: found.checksum}, tuple(notes))
+
+    def _questions(self, path: Path, records: Records) -> Iterator[Question]:
+        for row, found in csv_rows(
+            path, records, ("Problem ID", "Problem", "Short Answer", "Category"), new="Problem ID"
+        ):
+            name = found["Problem ID"]
+            if name in DAMAGED and self.damaged == "drop":
+                continue
+            area = found["Category"] if found["Category"] in AREAS else _area(name)
+            if area is None:
+                records.refuse(path, row, f"Category must be one of {', '.join(AREAS)}", repr(found["Category"]))
+                continue
+            about = {"area": area, "subcategory": found.get("Subcategory", ""), "source": found.get("Source", "")}
+            yield Question(
+                found["Problem"].strip().strip('"').strip(), found["Short Answer"].strip(), id=name, about=about
+            )
+
+    def strategy(self) -> Attempting:
+        return ChainOfThought(cue="", ending=ENDING, parse=self.parse(), sampling=Sampling(max_tokens=self.max_tokens))
+
+    def parse(self) -> Parse:
+        return FinalAnswer()
+
+    async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
+        assert isinstance(question.target, str)
+        if answer.answer is None:
+            return Score(0.0, reason=answer.outcome)
+        readable = plain_expression(question.target) is not None and plain_expression(answer.answer) is not None
+        [equal] = await self.checker.equal([(answer.answer, question.target)])
+        sympy = True if equal else equal if readable else None
+        metrics = {} if sympy is None else {"sympy": float(sympy)}
+        if judge is None or (sympy and not self.both):
+            return Score(
+                None if sympy is None else float(sympy), metrics, reason="" if sympy is not None else "not a formula"
+            )
+        prompt = self.grader.written(question.text, question.target, answer.answer)
+        found, steps = await verdict(
+            "grade the answer", judge, prompt, read_verdict, self.grader.sampling, self.grader.tries
+        )
+        if found is not None:
+            metrics["judge"] = float(found)
+        right = True if sympy else found
+        value = None if right is None else float(right)
+        return Score(value, metrics, steps=steps, reason="" if right is not None else "unjudged")
+
+    def summary(self, results: Results) -> Mapping[str, Estimate]:
+        """Return the accuracy; that by sympy alone, and by the judge alone, where there are some; and how far both agree."""
+        found = {"accuracy": results.mean()}
+        for checker in ("sympy", "judge"):
+            if checker in results.metrics:
+                found[f"accuracy by {checker} alone"] = results.mean(checker)
+        if {"sympy", "judge"} <= results.metrics.keys():
+            sympy, judge = results.metrics["sympy"], results.metrics["judge"]
+            told = ~np.isnan(sympy) & ~np.isnan(judge)
+            same = np.where(told, (sympy == judge).astype(float), np.nan)
+            agreeing = Results(results.ids, same, results.outcomes)
+            found["agreement of sympy and judge"] = agreeing.mean()
+            if told.any():
+                found["kappa of sympy and judge"] = cohens_kappa(sympy[told], judge[told])
+        return found
+
+
+def _area(name: str) -> str | None:
+    """Return the area that an identifier names, for rows whose category is not one."""
+    for area in AREAS:
+        if f"-{area.lower().replace(' ', '_')}-" in name:
+            return area
+    return None

@@ -1,0 +1,56 @@
+"""Published tables: CSV files, gzipped or not, whose mistakes are told with file and row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from heuretic.data.records import Records, unreadable
+
+
+def csv_rows(
+    path: Path, records: Records, columns: Sequence[str], *, new: str = ""
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield row numbers, from 0, and rows of a CSV file with a header: those that have a text in every one of `columns`.
+
+    Args:
+        new: The column whose values must all differ.
+    Raises: ValueError if the file is no CSV, lacks a column, or (unless `records` leaves such rows out) for a row with too many or
+        too few fields, an empty text in one of `columns`, or a repeated value.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in table.fieldnames or ()]
+            table.fieldnames = header
+            missing = [column for column in columns if column not in header]
+            if missing:
+                raise ValueError(
+                    f"columns must include {', '.join(missing)}, got {', '.join(header)} at {path}. Try the published file"
+                )
+            yield from _good(path, records, table, columns, new)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(path, "CSV with balanced quotes", error) from error
+
+
+def _good(
+    path: Path, records: Records, table: csv.DictReader[str], columns: Sequence[str], new: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    seen: dict[str, int] = {}
+    for row, found in enumerate(table):
+        extra: object = found.pop(None, None)  # pyright: ignore[reportArgumentType, reportCallIssue]  (where DictReader puts it)
+        empty = [column for column in columns if not (found.get(column) or "").strip()]
+        if extra:
+            records.refuse(path, row, f"row must have {len(table.fieldnames or ())} fields", f"{extra!r} beside them")
+        elif empty:
+            records.refuse(path, row, f"row must have {', '.join(columns)}", f"nothing in {', '.join(empty)}")
+        elif new and found[new] in seen:
+            records.refuse(path, row, f"{new} must be new", f"{found[new]!r}, which row {seen[found[new]]} has too")
+        else:
+            if new:
+                seen[found[new]] = row
+            yield row, {name: value or "" for name, value in found.items()}
