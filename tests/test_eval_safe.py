@@ -15,6 +15,7 @@ from inspect_ai.model import GenerateConfig
 
 import heuretic as hr
 from heuretic.evals.results import Results
+from heuretic.evals.running import evaluate
 from heuretic.evals.safe import SAFE, FactSplitter, LongFact, Rated, f1_at_k, k_of
 from heuretic.evals.safe.f1_at_k import K_MAX, K_MEDIAN, K_OF_CODE, FactCounts, mean_f1_at_k
 from heuretic.evals.safe.facts import dates_and_numbers, factscore_demonstrations, listed, nearest, passed_over, tidied
@@ -582,6 +583,28 @@ def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_n
     assert scored(LongFact(rater=safe(official=True)), "Bad fact is.", {"Bad": "never"}).value == 0.0
     with pytest.raises(ValueError, match="must have a judge"):
         asyncio.run(evaluation.score(Question("Who?"), answered("He is.")))
+
+
+def test_the_whole_evaluation_runs_with_a_judge_and_counts_what_it_said(tmp_path: Path) -> None:
+    def answers(prompt: str, config: GenerateConfig) -> str:
+        assert prompt.endswith(POSTAMBLE)
+        return "" if "Derrida" in prompt else "First fact is. Second fact is."
+
+    run = evaluate(
+        LongFact(k=4, rater=safe()),
+        scripted(answers),
+        judge=scripted(judge({"Second": "Not Supported"})),
+        limit=3,
+        logs=tmp_path,
+    )
+    assert next(iter(run.summary)) == "f1@4"
+    assert list(run.results.values).count(0.0) == list(run.results.ids).count("philosophy/5")
+    assert {name: count for name, count in run.outcomes.items() if name == "answered"}
+    assert set(run.groups) == {"topic"}
+    answered = run.results.values > 0
+    assert run.results.values[answered] == pytest.approx(f1_at_k(1, 1, 4))
+    assert run.judge_spent.replies == 18 * int(answered.sum())
+    assert run.log is not None
 
 
 def test_the_summary_has_k_of_the_answers_only_if_asked_for() -> None:
