@@ -213,9 +213,7 @@ def test_numbers_are_those_of_scikit_learn() -> None:
 def test_intervals_are_over_persons_and_not_over_facts() -> None:
     rng = np.random.default_rng(0)
     labels = "".join("SN"[k] for k in rng.integers(0, 2, 200))
-    said: list[Label] = [
-        [S, N]["SN".index(label)] if k < 100 else [N, S]["SN".index(label)] for k, label in enumerate(labels)
-    ]
+    said: list[Label] = [S if (label == "S") == (k < 100) else N for k, label in enumerate(labels)]
     many = agreement(made(labels, "".join(chr(200 + k) for k in range(200))), said).binary
     few = agreement(made(labels, "a" * 100 + "b" * 100), said).binary
     assert many.value == few.value == 0.5
@@ -226,9 +224,11 @@ def test_intervals_are_over_persons_and_not_over_facts() -> None:
 
 def test_differences_are_paired_by_person() -> None:
     facts = made("SNSNSNSN", "aabbccdd")
-    same = difference(facts, [S, N] * 4, [S, N] * 4)
+    right: list[Label] = [S, N] * 4
+    same = difference(facts, right, right)
     assert (same["kappa"].value, same["kappa"].low, same["kappa"].high) == (0.0, 0.0, 0.0)
-    better = difference(facts, [S, N] * 4, [S, S] * 4)
+    always: list[Label] = [S, S] * 4
+    better = difference(facts, right, always)
     assert better["balanced_accuracy"].value == better["balanced_accuracy"].low == 0.5
 
 
