@@ -26,8 +26,9 @@ from heuretic.evals.safe.f1_at_k import K_MAX, K_MEDIAN, f1_at_k, k_of, precisio
 from heuretic.evals.safe.safe import SAFE
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
+from heuretic.lm.retrieval.evidence import Search
 from heuretic.lm.strategies import Attempting, Direct
-from heuretic.symbolic import field
+from heuretic.symbolic import field, replace
 
 POSTAMBLE = "Provide as many specific details and examples as possible (such as names of people, numbers, events, locations, dates, times, etc.)"
 _PUBLISHED = (
@@ -65,6 +66,10 @@ class LongFact(Evaluation):
     def __post_init__(self) -> None:
         if isinstance(self.k, int) and self.k < 1:
             raise ValueError(f"k must be >= 1, median or max, got {self.k}. Try {K_MEDIAN}, the paper's")
+
+    def searching(self, search: Search) -> LongFact:
+        """Return the evaluation whose rater looks facts up there."""
+        return replace(self, {"rater.search": search})
 
     def load(self) -> Questions:
         """Return the prompts.
