@@ -407,6 +407,9 @@ def test_intervals_are_as_wide_as_they_should_be() -> None:
     assert alone.low is not None
     assert alone.high is not None
     assert clustered.high - clustered.low > 2 * (alone.high - alone.low)
+    none = bootstrap_mean([0.0] * 40)
+    assert (none.low, none.high) == (0.0, pytest.approx(0.0876, abs=1e-4))
+    assert bootstrap_mean([0.0] * 40, [str(k // 4) for k in range(40)]).high == pytest.approx(0.2775, abs=1e-4)
     assert (bootstrap_mean([0.5]).value, bootstrap_mean([0.5]).low) == (0.5, None)
     assert math.isnan(bootstrap_mean([]).value)
 
@@ -422,6 +425,12 @@ def test_numbers_over_the_means_of_groups() -> None:
     assert macro.value == pytest.approx((1 + 1 / 3) / 2)
     assert macro.count == 6
     assert results.mean().value == pytest.approx(4 / 6)
+    few = Results(["a", "b"], np.array([1.0, 0.0]), ["answered"] * 2, {"task": ["a", "b"]}).mean_of_groups("task")
+    assert (few.low, few.high) == (0.0, 1.0)  # one question a task says nothing about its spread
+    zeros = Results(
+        [str(k) for k in range(20)], np.zeros(20), ["answered"] * 20, {"task": ["a", "b"] * 10}
+    ).mean_of_groups("task")
+    assert zeros.high == pytest.approx(0.161, abs=1e-3)
     smallest = results.mean_of_groups("task", lambda means: means.min(axis=-1))
     assert smallest.value == pytest.approx(1 / 3)
 
@@ -582,7 +591,7 @@ def test_the_command_line_on_real_weights(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"score +\d", done.stdout)
     assert "random choice" in done.stdout
-    assert re.search(r"\d J|Wh", done.stdout)
+    assert "CO2e" in done.stdout
     [log] = (tmp_path / "logs").iterdir()
     again = json.loads(heuretic(tmp_path, "mmlu?max_tokens=8", "--limit", "4", "--strategy", "direct", "--json").stdout)
     assert again["questions"] == 4

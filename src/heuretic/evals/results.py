@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heuretic.lm.opro.prompts import Rate
+
 Values = NDArray[np.float64]
 
 RESAMPLES = 2_000
 """Resamples of a bootstrap; their random numbers are the same every time."""
+_FEWEST = 5
 _AT_ONCE = 4_000_000
 """Most values drawn at once, which bounds the memory."""
 
@@ -84,7 +87,7 @@ class Results:
         return {group: self.where(column == group) for group in sorted(set(self.about[key]))}
 
     def mean(self, metric: str = "") -> Estimate:
-        """Return the mean of the numbers there are, with a bootstrap interval over questions, or over their clusters."""
+        """Return the mean of the numbers there are, with its interval over questions or their clusters, see `bootstrap_mean`."""
         column = self.column(metric)
         known = ~np.isnan(column)
         clusters = None if self.clusters is None else [c for c, k in zip(self.clusters, known, strict=True) if k]
@@ -93,7 +96,10 @@ class Results:
     def mean_of_groups(
         self, key: str, combine: Callable[[Values], Values] = lambda means: means.mean(axis=-1), metric: str = ""
     ) -> Estimate:
-        """Return a number over the means of groups, such as their (macro) average, resampling questions within groups.
+        """Return a number over the means of groups, such as their (macro) average.
+
+        Questions are resampled within groups; where a group has fewer than 5, which says too little about its spread, groups are
+        resampled instead, as if they were drawn from many.
 
         Args: combine: From means, shape (..., groups), to a number for each, shape (...).
         """
@@ -107,15 +113,28 @@ class Results:
         value = float(combine(np.array([part.mean() for part in parts])))
         if count < 2:
             return Estimate(value, count=count)
-        drawn = np.stack([_resampled_means(part, np.ones(len(part)), rng) for part in parts], axis=-1)
+        if min(map(len, parts)) < _FEWEST:
+            if len(parts) < 2:
+                return Estimate(value, count=count)
+            drawn = np.array([part.mean() for part in parts])[rng.integers(0, len(parts), (RESAMPLES, len(parts)))]
+        else:
+            drawn = np.stack([_resampled_means(part, np.ones(len(part)), rng) for part in parts], axis=-1)
         low, high = np.quantile(combine(drawn), (0.025, 0.975))
+        everything = np.concatenate(parts)
+        if low == high and set(everything.tolist()) <= {
+            0.0,
+            1.0,
+        }:  # nothing varies, which a bootstrap takes for certainty
+            ends = Rate(float(everything.sum()), count).interval
+            low, high = (float(combine(np.full(len(parts), end))) for end in ends)
         return Estimate(value, float(low), float(high), count)
 
 
 def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | None = None) -> Estimate:
-    """Return the mean of values with its 95% percentile interval, resampling whole clusters if they are given.
+    """Return the mean of values with its 95% interval.
 
-    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 and 13.
+    Of zeros and ones it is Wilson's (1927), which is right for none and all of them too; of other values, and where clusters are
+    given, the percentiles of a bootstrap over values or whole clusters (Efron and Tibshirani 1993, chapters 8 and 13).
     """
     held = np.asarray(values, float)
     if not len(held):
@@ -127,7 +146,12 @@ def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | N
         sums, sizes = np.bincount(place, held).astype(np.float64), np.bincount(place).astype(np.float64)
     if len(sums) < 2:
         return Estimate(float(held.mean()), count=len(held))
-    low, high = np.quantile(_resampled_means(sums, sizes, np.random.default_rng(0)), (0.025, 0.975))
+    shares = sums / sizes
+    binary = set(np.unique(shares).tolist()) <= {0.0, 1.0}
+    if binary and (len(sums) == len(held) or np.ptp(shares) == 0):
+        low, high = Rate(float(shares.sum()), len(sums)).interval
+    else:
+        low, high = np.quantile(_resampled_means(sums, sizes, np.random.default_rng(0)), (0.025, 0.975))
     return Estimate(float(held.mean()), float(low), float(high), len(held))
 
 
