@@ -242,7 +242,7 @@ class BBEH(Evaluation):
                 if not self.mini and task not in TASKS:
                     records.refuse(path, row, "task must be one of the 23 of BBEH", repr(task))
                     continue
-                about = {"task": record.get("subtask") or task}
+                about = {"task": record.get("subtask") or task if self.mini else task}
                 numbers[task] += 1
                 yield Question(
                     record["input"].strip(),
