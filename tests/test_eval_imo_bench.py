@@ -4,6 +4,7 @@ import asyncio
 import csv
 import gzip
 import io
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from heuretic.evals.imo_bench.answer_bench import AnswerGrader, FinalAnswer, rea
 from heuretic.evals.imo_bench.formulas import comparable
 from heuretic.evals.imo_bench.grading_bench import GRADES, read_grade
 from heuretic.evals.imo_bench.proof_bench import ProofGrader, read_points
+from heuretic.evals.imo_bench.rewritings import altered, rewritten
 from heuretic.evals.running import evaluate
 from heuretic.evals.tables import csv_rows
 from heuretic.lm import Question
@@ -171,6 +173,7 @@ EQUAL = [
     ("{1,2}", "\\{2, 1\\}"), ("1{,}234", "1234"), ("1,234", "1234"), ("$\\binom{2k}{k}^2$", "\\binom{2k}{k}\\cdot\\binom{2k}{k}"),
     ("2^{2024}+1", "1+2^{2024}"), ("\\sqrt2+1", "$1+\\sqrt{2}$"), ("x = 5", "5"), ("(-\\infty,0]", "$(-\\infty , 0]$"),
     ("$4\\cdot3^{2023}$", "4*3^{2023}"), ("(17458+2970√5)/23769", "$\\frac{17458+2970\\sqrt{5}}{23769}$"), ("13/2", "6.5"),
+    ("(1+1)/2, 3", "3, 1"), ("\\frac{1}{2}, (1)", "1/2, 1"),
     ("$180^\\circ - 2\\alpha$", "180 - 2\\alpha"), ("2x²+c", "$P(x)=2x^{2}+c$"), ("-\\frac{2023}{2024^2}", "-2023/2024^2"),
 ]  # fmt: skip
 UNEQUAL = [
@@ -179,7 +182,7 @@ UNEQUAL = [
 ]  # fmt: skip
 PROSE = [
     ("odd n", "even n"), ("n is prime", "n"), ("all multiples of 14", "14"), ("$n \\ge 2$", "2"), ("0<c<1", "c"), ("No positive integers", "0"),
-    ("\\lfloor x \\rfloor", "x"), ("1, 2, \\ldots, 5", "1, 2, 5"), ("$\\mathbb{Z}$", "Z"), ("5 if a = 1", "5"), ("2 \\text{ cats}", "2"),
+    ("\\lfloor x \\rfloor", "x"), ("1, 2, \\ldots, 5", "1, 2, 5"), ("p_1 \\cdots p_k", "p_1 p_k"), ("$\\mathbb{Z}$", "Z"), ("5 if a = 1", "5"), ("2 \\text{ cats}", "2"),
     ("60, 100, 8p (for all odd primes p)", "60, 100, 8p"), ("(-1, 2) \\cup (3, 4)", "(-1, 2)"),
 ]  # fmt: skip
 
@@ -215,6 +218,25 @@ def test_open_and_closed_intervals_are_not_told_apart_by_sympy() -> None:
 )
 def test_final_answers_are_found_with_their_markup(text: str, found: str | None) -> None:
     assert FinalAnswer()(text, Question("?")) == found
+
+
+def test_rewritten_answers_are_equal_and_altered_ones_are_not() -> None:
+    targets = [
+        "3",
+        "0",
+        "$\\frac{7}{18}$",
+        "1/2, 1",
+        "$(2, 5, 3)$",
+        "$P(x)=2x^2+c, P(x)=x$",
+        "$[-6,5]$",
+        "12, 345",
+        "$a^2-b$",
+    ]
+    rng = random.Random(4)
+    pairs = [(made(target, rng), target) for made in (rewritten, altered) for target in targets for _ in range(4)]
+    told = asyncio.run(Equivalent().equal([pair for each in pairs if (pair := comparable(*each))]))
+    assert told == [True] * 36 + [False] * 36
+    assert rewritten("3", random.Random(7)) == rewritten("3", random.Random(7))
 
 
 # --- AnswerBench: the judge

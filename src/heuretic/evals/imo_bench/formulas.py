@@ -81,7 +81,7 @@ def _listed(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    if re.search(r"\\(?:text\w*|mathrm)\{[^{}]*[A-Za-z]{2}", text):
+    if re.search(r"\\[cld]?dots|\.\.\.|…|\\(?:text\w*|mathrm)\{[^{}]*[A-Za-z]{2}", text):
         return True
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", " ", text))
     return any(word.lower() in _WORDS or (len(word) > 3 and word.lower() not in _FUNCTIONS) for word in words)
