@@ -37,6 +37,10 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Such as heuretic/smollm2-135m, heuretic/FILE.gguf or openai/gpt-4o-mini.")] = LOCAL,
     judge: Annotated[str | None, typer.Option(help="Who scores, where a model has to.")] = None,
     strategy: Annotated[str | None, typer.Option(help="How to ask; an address, FILE.py:NAME or FILE.json. Default: as the benchmark does.")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Who looks things up, such as 'bm25?paths=[\"notes\"]' or 'serper | recorded?file=lookups.jsonl'; for longfact, and for --strategy fresh-prompt."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each, evenly from all categories.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Most questions under way at once.")] = 64,
     tokens: Annotated[int | None, typer.Option(min=1, help="Hard limit on tokens of all models, prompts and replies together.")] = None,
@@ -66,7 +70,7 @@ def evaluate(
         return
     try:
         evaluations = [_named(name) for name in names]
-        how = None if strategy is None else strategy_at(strategy)
+        how, evaluations = _searching(evaluations, strategy, search)
         budget = Budget(tokens, dollars) if tokens or dollars else None
         given: dict[str, Any] = {"budget": budget, **({"cache": None} if fresh else {})}
         asked = model_named(model, **given)
@@ -112,6 +116,28 @@ def _named(address: str) -> Evaluation:
     from heuretic.evals.labelled import Labelled
 
     return Labelled(set=address) if address.endswith((".jsonl", ".csv")) else EVALUATIONS.at(address)
+
+
+def _searching(evaluations: list[Evaluation], strategy: str | None, search: str | None) -> tuple[Any, list[Evaluation]]:
+    """Return the strategy, and evaluations whose raters look facts up."""
+    from datetime import UTC, datetime
+
+    from heuretic.lm.retrieval.addresses import SEARCHES
+    from heuretic.lm.strategies import FreshPrompt
+
+    fresh = strategy == "fresh-prompt"
+    if search is None:
+        if fresh:
+            raise UsageError("fresh-prompt must have a search, got none. Try --search serper")
+        return (None if strategy is None else strategy_at(strategy)), evaluations
+    found = SEARCHES.at(search)
+    how = (
+        FreshPrompt(search=found, today=datetime.now(UTC).date().isoformat())
+        if fresh
+        else strategy and strategy_at(strategy)
+    )
+    judged = [each.searching(found) if each.name == "longfact" or not fresh else each for each in evaluations]
+    return how, judged
 
 
 def _run(

@@ -12,6 +12,7 @@ EVALUATIONS: Addresses[Evaluation] = Addresses(
     {
         name: (f"heuretic.evals.{place}", kind, {})
         for name, place, kind in (
+            ("are-you-sure", "are_you_sure", "AreYouSure"),
             ("bbh", "bbh", "BBH"),
             ("bbeh", "bbeh", "BBEH"),
             ("imo-answer-bench", "imo_bench.answer_bench", "AnswerBench"),
@@ -41,5 +42,5 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "factuality": ("longfact", "freshqa"),
     "long-context": ("latent-list", "mrcr", "idk"),
     "vision": ("haloquest",),
-    "honesty": ("sycophancy", "inverse-scaling"),
+    "honesty": ("sycophancy", "are-you-sure", "inverse-scaling"),
 }

@@ -64,6 +64,7 @@ class _Counting:
 
     name = "nobody"
     price = None
+    gives_likelihoods = True
 
     def __init__(self) -> None:
         self.calls = self.input_tokens = self.output_tokens = 0
@@ -76,6 +77,11 @@ class _Counting:
         self.input_tokens += sum(len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts)
         self.output_tokens += (sampling or Sampling()).max_tokens * n
         return [Reply(_REPLY) for _ in range(n)]
+
+    async def score(self, prompt: str, continuations: Sequence[str]) -> list[Reply]:
+        self.calls += 1
+        self.input_tokens += sum(len(prompt + text) // CHARACTERS_PER_TOKEN + 1 for text in continuations)
+        return [Reply(text, logprob=-1.0, scored=1) for text in continuations]
 
 
 def _scaled(counted: _Counting, total: int, looked: int, price: Price | None) -> Estimated:

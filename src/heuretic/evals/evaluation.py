@@ -10,6 +10,7 @@ from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question
 from heuretic.lm.answer import Step
 from heuretic.lm.parsing import FinalNumber, Parse
+from heuretic.lm.retrieval.evidence import Search
 from heuretic.lm.strategies import Attempting, Direct
 from heuretic.symbolic import Symbolic, find, replace
 
@@ -92,6 +93,10 @@ class Evaluation(Symbolic):
         return (
             strategy if parse is None else replace(strategy, {path: parse for path, _ in find(strategy, FinalNumber)})
         )
+
+    def searching(self, search: Search) -> Evaluation:
+        """Return the evaluation with who looks evidence up. Raises: ValueError if it looks nothing up."""
+        raise ValueError(f"search must be for an evaluation that looks things up, got {self.title}. Try longfact")
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
         """Return what an answer is worth. Called for every answer but those whose outcome is "error", which get no value."""

@@ -29,12 +29,13 @@ from heuretic.lm import Answer, LanguageModel, Question, Reply
 from heuretic.lm.answer import Sample as Attempt
 from heuretic.lm.model import known_price
 from heuretic.lm.parsing import Whole
+from heuretic.lm.retrieval.addresses import SEARCHES
 from heuretic.lm.solver import output_of, question_of
 from heuretic.lm.strategies.addresses import STRATEGIES
 from heuretic.lm.strategies.prompting import attempt
 
 
-def _task(address: str, strategy: str | None, size: int | None) -> Task:
+def _task(address: str, strategy: str | None, size: int | None, search: str | None) -> Task:
     evaluation = EVALUATIONS.at(address)
     questions = evaluation.load()
     samples = [
@@ -46,7 +47,7 @@ def _task(address: str, strategy: str | None, size: int | None) -> Task:
         for q in chosen(evaluation, questions, size)
     ]  # fmt: skip
     return Task(
-        dataset=MemoryDataset(samples, name=evaluation.name), solver=_asked(address, strategy), scorer=_scored(address),
+        dataset=MemoryDataset(samples, name=evaluation.name), solver=_asked(address, strategy), scorer=_scored(address, search),
         metadata={"checksums": dict(questions.checksums), "notes": list(questions.notes)},
     )  # fmt: skip
 
@@ -103,8 +104,10 @@ def _results(evaluation: Evaluation, scores: list[SampleScore]) -> Results:
     )  # fmt: skip
 
 
-def _scored(address: str) -> Scorer:
+def _scored(address: str, search: str | None) -> Scorer:
     evaluation = EVALUATIONS.at(address)
+    if search is not None:
+        evaluation = evaluation.searching(SEARCHES.at(search))
 
     @scorer(metrics=[_summary(address)], name=f"heuretic_{evaluation.name}")
     def made() -> Scorer:
@@ -149,9 +152,9 @@ class _Models:
 
 
 def _registered(name: str) -> Callable[..., Task]:
-    def made(strategy: str | None = None, size: int | None = None, **settings: Any) -> Task:
+    def made(strategy: str | None = None, size: int | None = None, search: str | None = None, **settings: Any) -> Task:
         query = "&".join(f"{quote(key)}={quote(json.dumps(value))}" for key, value in settings.items())
-        return _task(f"{name}?{query}" if query else name, strategy, size)
+        return _task(f"{name}?{query}" if query else name, strategy, size, search)
 
     made.__name__ = made.__qualname__ = name.replace("-", "_")
     return task(name=name)(made)

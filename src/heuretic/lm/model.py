@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,14 +188,78 @@ class LanguageModel:
 
     def request(self, messages: Sequence[ChatMessage], sampling: Sampling) -> bytes:
         """Return the digest of all that decides the replies: model, weights, messages and settings, the seed included."""
-        asked = {
-            **self._identity,
-            "messages": [_said(m) for m in messages],
-            "sampling": {name: getattr(sampling, name) for name in type(sampling).__fields__},
-            "defaults": self.defaults.model_dump(exclude_none=True, exclude=_DELIVERY),
-        }
-        text = json.dumps(asked, sort_keys=True, default=str)
+        return self.digest(
+            {
+                "messages": [_said(m) for m in messages],
+                "sampling": {name: getattr(sampling, name) for name in type(sampling).__fields__},
+                "defaults": self.defaults.model_dump(exclude_none=True, exclude=_DELIVERY),
+            }
+        )
+
+    def digest(self, asked: Mapping[str, Any]) -> bytes:
+        """Return the digest of anything that is asked of this model and these weights: a key of the cache."""
+        text = json.dumps({**self._identity, **asked}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).digest()
+
+    @property
+    def gives_likelihoods(self) -> bool:
+        """Whether the model gives the log-probabilities of texts that it did not generate: local weights do."""
+        return hasattr(self.inspect.api, "likelihoods_of")
+
+    async def score(self, prompt: str, continuations: Sequence[str]) -> list[Reply]:
+        """Return each continuation of a prompt as a reply with its log-probability, see `heuretic.lm.likelihood`.
+
+        The prompt is text as it is, without a chat template; a continuation carries its own leading space. What the cache has
+        is not computed; the others are computed together, and share what the prompt takes. All tokens are input tokens, since
+        none is generated; the first computed reply counts the call. Where a text does not fit in the model's context, all
+        that were to be computed with it have the outcome "overflow".
+
+        Raises: ModelError if the model gives no such log-probabilities; ValueError for an empty continuation; BudgetSpent
+            before a call that could go over the budget.
+        """
+        if not self.gives_likelihoods:
+            raise ModelError(
+                f"{self.name} must give log-probabilities of prompts, and its service does not. Try local weights such as "
+                "heuretic/smollm2-135m, or a strategy with a fallback that generates, which is another measure"
+            )
+        if not all(continuations):
+            raise ValueError(f"continuations must not be empty, got {list(continuations)}")
+        keys = {text: self.digest({"prompt": prompt, "continuation": text}) for text in continuations}
+        found: dict[str, Reply] = {}
+        if self.cache is not None:
+            known = {text: self.cache.get(key, [0]) for text, key in keys.items()}
+            found = {text: replies[0] for text, replies in known.items() if 0 in replies}
+        missing = [text for text in keys if text not in found]
+        if missing:
+            for text, reply in zip(missing, await self._score(prompt, missing), strict=True):
+                found[text] = reply
+                if self.cache is not None:
+                    self.cache.put(keys[text], {0: reply})
+        return [found[text] for text in continuations]
+
+    async def _score(self, prompt: str, texts: list[str]) -> list[Reply]:
+        from heuretic.lm.local.provider import PromptTooLong
+
+        api: Any = self.inspect.api
+        reserved = used = Usage()
+        if self.budget:  # no token is shorter than a byte
+            reserved = Usage(sum(len((prompt + text).encode()) + 16 for text in texts), 0, 0, 1)
+            self.budget.reserve(reserved, self.price)
+        replies = []
+        try:
+            for k, (text, part) in enumerate(zip(texts, await api.likelihoods_of(prompt, texts), strict=True)):
+                if not math.isfinite(part.logprob):
+                    raise ModelError(f"{self.name} must give finite log-probabilities, got {part.logprob} for {text!r}")
+                usage = Usage(part.processed, part.spared, 0, int(k == 0))
+                used += usage
+                cost = self.price and self.price.of(usage)
+                replies.append(Reply(text, "answered", usage, cost, logprob=part.logprob, scored=part.tokens))
+        except PromptTooLong as error:
+            return [Reply("", "overflow", error=str(error)) for _ in texts]
+        finally:
+            if self.budget:
+                self.budget.settle(reserved, used, self.price)
+        return replies
 
     async def _ask(
         self, messages: list[ChatMessage], samples: list[int], sampling: Sampling, keep: bytes | None = None

@@ -58,6 +58,7 @@ class Reply:
         usage: Tokens as they were counted when the sample was made, also if it now comes from the cache on disk.
         cost: In US dollars; None if no price is known.
         logprob: Sum of the log-probabilities of the tokens of the sample in nats, if they were asked for.
+        scored: Tokens of a text that was given and not generated, whose log-probability `logprob` is; 0 for samples.
         error: Why there is no text. cached: Whether it comes from the cache on disk.
     """
 
@@ -69,3 +70,4 @@ class Reply:
     logprob: float | None = None
     error: str | None = None
     cached: bool = False
+    scored: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import dataclass
 from typing import Literal
 
 from inspect_ai.model import (
@@ -25,6 +26,20 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from heuretic.lm.local.chat import written_out
 from heuretic.lm.local.draws import Draw, stream
 from heuretic.lm.local.engine import Choice, Engine, Request
+
+
+class PromptTooLong(ValueError):
+    """A text has more tokens than the context of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The log-probability in nats of `tokens` given tokens; how many were `processed` for it, and `spared` by what is kept."""
+
+    logprob: float
+    tokens: int
+    processed: int
+    spared: int
 
 
 @modelapi(name="heuretic")
@@ -159,19 +174,45 @@ class LocalModel(ModelAPI):
 
     async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
         """Return the log-probability in nats of each continuation of a prompt (text as it is, without a chat template)."""
+        return [scored.logprob for scored in await self.likelihoods_of(prompt, continuations)]
+
+    async def likelihoods_of(self, prompt: str, continuations: list[str]) -> list[Scored]:
+        """Return the log-probability of each continuation of a prompt, and what it took; all are computed together.
+
+        The prompt is text as it is, without a chat template. Where the tokens at its end are others once the continuation
+        follows, the log-probability is that of the whole text minus that of the prompt, so that continuations stay
+        comparable; it may then be above 0.
+
+        Raises: PromptTooLong if a whole text has more tokens than the context.
+        """
         begun = self.tokenizer.encode(prompt)
+        anchor = self.tokenizer.encode("")
 
-        async def score(continuation: str) -> float:
-            whole = self.tokenizer.encode(prompt + continuation)
-            shared = 0
-            while shared < min(len(begun), len(whole)) and begun[shared] == whole[shared]:
-                shared += 1
-            if shared == len(whole):
-                return 0.0
-            request = Request(whole, [], 0, (), frozenset(), lambda error: None, scored=len(whole) - max(1, shared))
-            return sum((await self._answered(request)).scores)
+        async def one(continuation: str) -> Scored:
+            start, whole = begun, self.tokenizer.encode(prompt + continuation)
+            if (
+                not prompt or start[0] != whole[0]
+            ):  # the first token has no probability: one that separates texts precedes
+                start = anchor if not prompt else [*anchor, *start]
+                whole = whole if whole[:1] == anchor else [*anchor, *whole]
+            shared = next((k for k, pair in enumerate(zip(start, whole, strict=False)) if pair[0] != pair[1]), None)
+            shared = min(len(start), len(whole)) if shared is None else shared
+            ours, theirs = await asyncio.gather(self._score(whole, shared), self._score(start, shared))
+            return Scored(
+                ours.logprob - theirs.logprob, len(whole) - shared, ours.processed + theirs.processed, ours.spared + theirs.spared
+            )  # fmt: skip
 
-        return list(await asyncio.gather(*(score(c) for c in continuations)))
+        return list(await asyncio.gather(*(one(c) for c in continuations)))
+
+    async def _score(self, tokens: list[int], known: int) -> Scored:
+        """Return the log-probability of all tokens but the first `known`, of which there is at least one."""
+        if len(tokens) > self.context:
+            raise PromptTooLong(f"the prompt must have at most {self.context} tokens, got {len(tokens)}. Shorten it")
+        if known == len(tokens):
+            return Scored(0.0, 0, 0, 0)
+        request = Request(tokens, [], 0, (), frozenset(), lambda error: None, scored=len(tokens) - known)
+        done = await self._answered(request)
+        return Scored(sum(done.scores), len(tokens) - known, done.processed, done.spared)
 
     async def _answered(self, request: Request) -> Request:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ STRATEGIES: Addresses[Attempting] = Addresses(
             ("direct", "Direct"),
             ("instructed", "Instructed"),
             ("least-to-most", "LeastToMost"),
+            ("likeliest", "Likeliest"),
             ("rationale-ensemble", "RationaleEnsemble"),
             ("repeated-sampling", "RepeatedSampling"),
             ("self-consistency", "SelfConsistency"),

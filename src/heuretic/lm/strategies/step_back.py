@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from heuretic.lm.answer import Answer, Sample, Step
 from heuretic.lm.model import LanguageModel
 from heuretic.lm.parsing import FinalNumber, Parse
 from heuretic.lm.questions import Question
 from heuretic.lm.replies import Reply
+from heuretic.lm.retrieval.evidence import Search
 from heuretic.lm.sampling import Sampling
 from heuretic.lm.strategies.prompting import Exemplar, asked, attempt, exchange, laid_out, one_attempt, stopping
 from heuretic.symbolic import Symbolic, field
-
-
-class Retrieve(Protocol):
-    """Looks up evidence for a query."""
-
-    async def __call__(self, query: str, k: int) -> Sequence[object]:
-        """Return at most `k` pieces of evidence, the best first; `str` of each is shown to the model."""
-        ...
 
 
 class Abstract(Symbolic):
@@ -58,7 +50,7 @@ class StepBack(Symbolic):
     """
 
     abstract: Abstract = field(default=Abstract(), doc="first stage")
-    retrieve: Retrieve | None = field(default=None, doc="looks up evidence")
+    retrieve: Search | None = field(default=None, doc="looks up evidence")
     evidence: int = field(default=3, ge=1, doc="pieces of evidence for each of the two questions")
     instruction: str = field(
         default=(
