@@ -3,7 +3,7 @@
 import gzip
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,10 @@ from heuretic.evals import Results
 from heuretic.evals.bbeh import BBEH, SUFFIX, TASKS, adjusted_harmonic_mean, correct, extract, matches
 from heuretic.evals.running import evaluate
 from heuretic.evals.short_answers import boxed, canonical, same_answer, short_answer
+from heuretic.ideas import bbeh as idea
+from heuretic.ideas import reasoning
+from heuretic.ideas.idea import Scale
+from heuretic.ideas.result import Reproduction
 from heuretic.lm import Question
 from heuretic.lm.strategies import Direct, SelfConsistency
 from heuretic.symbolic import replace
@@ -438,3 +442,28 @@ def test_votes_are_counted_over_spellings(folder: Path) -> None:
     assert replace(how, {}) == how
     run = evaluate(BBEH(), model, strategy=how)
     assert run.summary["micro average, %"].value == 100.0
+
+
+# --- The idea
+
+
+def test_the_idea_compares_a_model_with_constant_answers_and_chance(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(folder, list(records(3)))
+
+    def checked(reply: Callable[[str], str], scale: Scale) -> Reproduction:
+        monkeypatch.setattr(reasoning, "chosen_model", lambda name=None: scripted(lambda prompt, _: reply(prompt)))
+        return idea.reproduce(scale)
+
+    solved = checked(lambda prompt: "The answer is: B" if " 0?" in prompt else "The answer is: A", "small")
+    assert solved.verdict == "not reproduced"
+    assert solved.estimate(idea.MODEL, idea.HARMONIC).mean == pytest.approx(101.0)
+    weak = checked(lambda prompt: "The answer is: B", "small")
+    assert weak.verdict == "not testable at this scale"
+    assert "always giving the commonest right answer of each task has 0.667" in weak.reason
+    constant = weak.estimate(idea.CONSTANT, "accuracy").mean
+    assert constant == pytest.approx(1 - weak.estimate(idea.MODEL, "accuracy").mean)
+    assert checked(lambda prompt: "The answer is: A", "smoke").verdict == "not testable at this scale"
+    with pytest.raises(ValueError, match="scale must be one of"):
+        checked(str, "huge")  # pyright: ignore[reportArgumentType]

@@ -22,6 +22,7 @@ from heuretic.evals.imo_bench.proof_bench import ProofGrader, read_points
 from heuretic.evals.imo_bench.rewritings import altered, rewritten
 from heuretic.evals.running import evaluate
 from heuretic.evals.tables import csv_rows
+from heuretic.ideas import imo_bench as idea
 from heuretic.lm import Question
 from heuretic.lm.verifiers import Equivalent
 from scripted import scripted
@@ -493,3 +494,20 @@ def test_readers_of_verdicts_are_fast() -> None:
         assert read_points(text) == 6
         assert read_grade(text) == "correct"
     assert time.perf_counter() - began < 1.0
+
+
+def test_the_idea_tells_equal_answers_from_altered_ones(folder: Path) -> None:
+    told = ("3", "$\\frac{7}{18}$", "1/2, 1", "$(2, 5, 3)$", "$P(x)=2x^2+c$", "odd $n$", "2025", "$a^2-b$")
+    put(
+        folder, "answerbench_v2.csv.gz", answers(*((f"algebra-{k:03}", each, "Algebra") for k, each in enumerate(told)))
+    )
+    lines: list[str] = []
+    found = idea.reproduce("smoke", seeds=(5, 6), progress=lines.append)
+    assert found.verdict == "not testable at this scale"
+    assert found.arms[idea.TREATMENT].measurements["agreement"] == (1.0, 1.0)
+    assert found.arms[idea.TREATMENT].settings["answers_that_are_formulas"] == 7
+    assert all(0.5 <= share < 1 for share in found.arms[idea.CONTROL].measurements["agreement"])
+    assert len(lines) == 2
+    assert "1 of 8 answers are prose" in found.reason
+    with pytest.raises(ValueError, match="seeds must be at least 2"):
+        idea.reproduce("smoke", seeds=(1,))
