@@ -5,26 +5,30 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from heuretic.data.records import Records, unreadable
 
 
 def csv_rows(
-    path: Path, records: Records, columns: Sequence[str], *, new: str = ""
+    path: Path, records: Records, columns: Sequence[str], *, new: str = "", mended: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield row numbers, from 0, and rows of a CSV file with a header: those that have a text in every one of `columns`.
 
     Args:
-        new: The column whose values must all differ.
-    Raises: ValueError if the file is no CSV, lacks a column, or (unless `records` leaves such rows out) for a row with too many or
-        too few fields, an empty text in one of `columns`, or a repeated value.
+        new: The column whose values must all differ. mended: Lines that are known to be wrong, without what ends them, and what
+            they should be.
+    Raises: ValueError if the file is no text, lacks a column, or (unless `records` leaves such rows out) for a row whose quotes are
+        not balanced, with too many fields, an empty text in one of `columns`, or a repeated value.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, strict=True)
+            known = mended or {}
+            lines = (known.get(bare, bare) + line[len(bare) :] for line in file for bare in [line.rstrip("\r\n")])
+            table = csv.DictReader(lines, strict=True)
             header = [name.strip() for name in table.fieldnames or ()]
             table.fieldnames = header
             missing = [column for column in columns if column not in header]
@@ -41,7 +45,14 @@ def _good(
     path: Path, records: Records, table: csv.DictReader[str], columns: Sequence[str], new: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     seen: dict[str, int] = {}
-    for row, found in enumerate(table):
+    for row in count():
+        try:
+            found = next(table, None)
+        except csv.Error as error:
+            records.refuse(path, row, "row must be CSV with balanced quotes", f"{error}, up to line {table.line_num}")
+            continue
+        if found is None:
+            return
         extra: object = found.pop(None, None)  # pyright: ignore[reportArgumentType, reportCallIssue]  (where DictReader puts it)
         empty = [column for column in columns if not (found.get(column) or "").strip()]
         if extra:

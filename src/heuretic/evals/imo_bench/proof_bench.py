@@ -74,6 +74,9 @@ class ProofBench(Evaluation):
     name: ClassVar[str] = "imo-proof-bench"
     by: ClassVar[tuple[str, ...]] = ("part", "area", "level")
     judged: ClassVar[bool] = True
+    references: ClassVar[Mapping[str, float]] = {
+        "published: Gemini Deep Think (IMO Gold), advanced, %": 65.7, "published: best model of others, advanced, %": 23.3,
+    }  # fmt: skip
 
     corrupt: Corrupt = field(default="raise", doc="what to do with rows that cannot be read")
     grader: ProofGrader = field(default=ProofGrader(), doc="the judge's prompt")
@@ -120,9 +123,9 @@ class ProofBench(Evaluation):
         )
 
     def summary(self, results: Results) -> Mapping[str, Estimate]:
-        """Return the share of all points, and that of Basic and of Advanced problems."""
-        parts = {part.lower(): each.mean() for part, each in results.groups("part").items()}
-        return {"points": results.mean(), **parts}
+        """Return the share of all points, and that of Basic and of Advanced problems, in percent."""
+        parts = {f"{part.lower()}, %": each.mean().times(100) for part, each in results.groups("part").items()}
+        return {"points, %": results.mean().times(100), **parts}
 
     def chance(self, question: Question) -> float | None:
         return None

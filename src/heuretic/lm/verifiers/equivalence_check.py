@@ -33,8 +33,8 @@ def late(*_):
 def split(text):
     """Return a formula as its kind, single, list or set, and its parts."""
     text = text.strip()
-    kind = {"(": "list", "[": "list", "{": "set"}.get(text[:1])
-    inner = text[1:-1] if kind and text[-1:] in ")]}" else text
+    kind = {"(": "list", "[": "list", "{": "set"}.get(text[:1]) if enclosed(text) else None
+    inner = text[1:-1] if kind else text
     parts, depth = [""], 0
     for sign in inner:
         depth += (sign in "([{") - (sign in ")]}")
@@ -48,6 +48,16 @@ def split(text):
         return kind, parts
     whole = split_bare(text)
     return ("set", whole) if len(whole) > 1 else ("single", [text])
+
+
+def enclosed(text):
+    """Return whether the last sign closes the bracket that is the first: so it is in "(a, b)", but not in "(a) + 1, (b)"."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += (sign in "([{") - (sign in ")]}")
+        if depth == 0:
+            return place == len(text) - 1 and place > 0
+    return False
 
 
 def split_bare(text):
