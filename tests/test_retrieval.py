@@ -246,3 +246,27 @@ def test_step_back_looks_up_by_bm25() -> None:
     assert answer.answer == "red"
     assert "The team of 2007 was red." in asked[1]
     assert "Weather" not in asked[1]
+
+
+def test_embeddings_find_what_is_meant_and_not_what_is_worded_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEURETIC_CACHE", str(tmp_path / "cache"))  # so that the weights are unpacked here
+    from heuretic.lm.retrieval.embeddings import Encoder
+
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "dog.txt").write_text("The puppy was barking at the postman.")
+    (notes / "bank.txt").write_text("Shares of the bank fell after the report.")
+    (notes / "river.txt").write_text("We sat on the bank of the river and watched the water.")
+    search = Embeddings(paths=(str(notes),))
+    assert [e.title for e in asyncio.run(search("financial markets", 1))] == ["bank"]
+    assert next(e.title for e in asyncio.run(search("a young dog made noise", 3))) == "dog"
+    encode = Encoder()
+    alone, padded = (
+        encode(["A dog barks."]),
+        encode(["A dog barks.", "A much longer sentence, which makes the first one be padded with nothing."]),
+    )
+    assert np.abs(alone[0] - padded[0]).max() < 1e-5
+    assert np.linalg.norm(padded, axis=1) == pytest.approx([1, 1], abs=1e-5)
+    assert alone[0] @ encode(["The dog is barking."])[0] > 0.8
