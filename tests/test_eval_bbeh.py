@@ -450,7 +450,7 @@ def test_votes_are_counted_over_spellings(folder: Path) -> None:
 def test_the_idea_compares_a_model_with_constant_answers_and_chance(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written(folder, list(records(3)))
+    written(folder, list(records(5)))
 
     def checked(reply: Callable[[str], str], scale: Scale) -> Reproduction:
         monkeypatch.setattr(reasoning, "chosen_model", lambda name=None: scripted(lambda prompt, _: reply(prompt)))
@@ -461,7 +461,7 @@ def test_the_idea_compares_a_model_with_constant_answers_and_chance(
     assert solved.estimate(idea.MODEL, idea.HARMONIC).mean == pytest.approx(101.0)
     weak = checked(lambda prompt: "The answer is: B", "small")
     assert weak.verdict == "not testable at this scale"
-    assert "always giving the commonest right answer of each task has 0.667" in weak.reason
+    assert "always giving the commonest right answer of each task has 0.800" in weak.reason
     constant = weak.estimate(idea.CONSTANT, "accuracy").mean
     assert constant == pytest.approx(1 - weak.estimate(idea.MODEL, "accuracy").mean)
     assert checked(lambda prompt: "The answer is: A", "smoke").verdict == "not testable at this scale"

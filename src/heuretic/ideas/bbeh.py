@@ -39,9 +39,15 @@ class Plan:
     max_tokens: int
 
 
+SHORT = (
+    "causal_understanding", "disambiguation_qa", "linguini", "movie_recommendation", "multistep_arithmetic", "nycc", "sarc_triples", "sportqa",
+    "time_arithmetic", "word_sorting",
+)  # fmt: skip
+"""Tasks whose questions have at most 2,000 characters on average, which small models on a processor can read in time."""
+
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(("causal_understanding",), (1, 2), 1, 8),
-    "small": Plan(TASKS, (1, 2), 1, 32),
+    "small": Plan(SHORT, (1, 2), 2, 32),
     "full": Plan(TASKS, (1, 2), 50, 4096),
 }
 
@@ -50,7 +56,7 @@ def reproduce(
     scale: Scale = "smoke", *, seeds: Sequence[int] | None = None, progress: Callable[[str], None] | None = None,
     model: str | None = None,
 ) -> Reproduction:  # fmt: skip
-    """Answer questions of every task as the paper asks them, and compare with constant answers and with chance.
+    """Answer questions of every task (small: of those in `SHORT`) as the paper asks them, and compare with constant answers and with chance.
 
     Answers are matched in the tolerant way. The verdict follows from `RULE`.
 
