@@ -210,6 +210,13 @@ def _show(run: Run, store: str) -> None:
     for key, groups in run.groups.items():
         if 1 < len(groups) <= run.questions / 2:
             console.print(_breakdown(key, groups))
+    picture = run.evaluation.picture(run.results)
+    if picture is not None:
+        console.print(picture[0], markup=False)
+        if run.log:
+            drawn = run.log.with_suffix(".svg")
+            drawn.write_text(picture[1], encoding="utf-8")
+            console.print(f"Picture: {escape(str(drawn))}", soft_wrap=True)
     outcomes = ", ".join(f"{name} {count:,}" for name, count in run.outcomes.items())
     console.print(f"outcomes: {outcomes}", soft_wrap=True)
     if run.unscored:

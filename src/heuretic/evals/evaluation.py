@@ -106,6 +106,10 @@ class Evaluation(Symbolic):
         """Return the numbers over all scores, the headline first."""
         return {"score": results.mean()}
 
+    def picture(self, results: Results) -> tuple[str, str] | None:
+        """Return a picture of the scores as text and as SVG, None if there is none worth having."""
+        return None
+
     def chance(self, question: Question) -> float | None:
         """Return the expected score of a random choice, None where there is nothing to choose from."""
         return 1 / len(question.choices) if question.choices else None

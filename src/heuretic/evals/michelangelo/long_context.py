@@ -10,6 +10,8 @@ from typing import ClassVar
 from heuretic.evals.evaluation import Evaluation, Questions
 from heuretic.evals.michelangelo.length_curve import (
     LengthPoint,
+    as_text,
+    drawing,
     length_curve,
     length_name,
     stack_weights,
@@ -140,3 +142,11 @@ class LongContext(Evaluation):
         points = self.curve(results)
         found |= {f"score at {length_name(point.tokens)}": point.mean for point in points}
         return found | {f"cumulative to {length_name(point.tokens)}": point.cumulative for point in points}
+
+    def picture(self, results: Results) -> tuple[str, str] | None:
+        """Return the score against the length of the context, with its cumulative average."""
+        points = self.curve(results)
+        if len(points) < 2:
+            return None
+        curves = {self.title: points}
+        return as_text(curves), drawing(curves)
