@@ -198,7 +198,7 @@ def _show(run: Run, store: str) -> None:
     console.print(f"[bold]{run.evaluation.title}[/]  {escape(run.model)}, {asked} questions{judge}", soft_wrap=True)
     table = Table(box=None, show_header=False)
     for name, found in run.summary.items():
-        table.add_row(name, str(found), f"{found.count:,} scores")
+        table.add_row(name, str(found) if found.count else "none", f"{found.count:,} scores")
     for name, value in (
         ("random choice", run.chance),
         ("constant answer", run.constant),

@@ -16,12 +16,14 @@ CHARACTERS_PER_TOKEN = 4
 LOOKED_AT = 20
 """Questions that are gone through; the others are taken to be like them."""
 _REPLY = "- The answer is (A).\n[Foo] [Supported] 1"
-"""Stands for every reply: most parsers find something in it."""
+"""Begins every reply: most parsers find something in it."""
+_SENTENCE = "\nThis sentence of about thirty tokens stands for one more thing that a model would say, and that a judge would look up."
+"""Fills it up, since what a judge has to do may grow with the length of what it judges."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """At most what a run takes of one model, with every reply as long as allowed and every judge asked as often as allowed.
+    """About what a run takes of one model, with every reply as long as allowed and every judge understood at once.
 
     Attributes: dollars: None if no price is known.
     """
@@ -76,7 +78,8 @@ class _Counting:
         self.calls += 1
         self.input_tokens += sum(len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts)
         self.output_tokens += (sampling or Sampling()).max_tokens * n
-        return [Reply(_REPLY) for _ in range(n)]
+        room = (sampling or Sampling()).max_tokens * CHARACTERS_PER_TOKEN - len(_REPLY)
+        return [Reply(_REPLY + _SENTENCE * max(0, room // len(_SENTENCE))) for _ in range(n)]
 
     async def score(self, prompt: str, continuations: Sequence[str]) -> list[Reply]:
         self.calls += 1

@@ -57,7 +57,8 @@ class Run:
         chance: Expected score of a random choice, None if there is nothing to choose from. constant: Score of a constant
             answer in each category: the target that is commonest there among all questions.
         spent, judge_spent: Tokens, calls and money. energy: kWh and CO2e as `hr.Energy` measures them; empty if it did not.
-        seconds: Wall-clock. checksums, notes: Of the questions. questions: How many were asked, of how many.
+        seconds: Wall-clock. checksums, notes: Of the questions; notes also say why the
+            first of each kind has no score. questions: How many were asked, of how many.
         stopped: Why it ended early; empty if it did not. log: The file of inspect-ai, None if none was written.
     """
 
@@ -188,7 +189,7 @@ def evaluate(
         outcomes=dict(columns.outcomes.most_common()), unscored=dict(columns.unscored.most_common()),
         bounds=_bounds(results), chance=columns.chance, constant=columns.constant(() if evaluation.generated else questions), spent=columns.spent,
         judge_spent=columns.judge_spent, energy=meter.stop() if meter else {}, seconds=time.perf_counter() - began,
-        checksums=questions.checksums, notes=questions.notes, total=total, started=started, stopped=stopped,
+        checksums=questions.checksums, notes=(*questions.notes, *columns.reasons), total=total, started=started, stopped=stopped,
     )  # fmt: skip
     if log is None:
         return done
@@ -261,6 +262,7 @@ class _Columns:
         self._guesses: list[tuple[str, str]] = []
         self.outcomes: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
+        self.reasons: tuple[str, ...] = ()
         self.spent = self.judge_spent = Spent(Usage(), 0.0, 0, 0)
 
     def __len__(self) -> int:
@@ -315,7 +317,10 @@ class _Columns:
             if len(column) < len(self):
                 column.append(float("nan"))
         if score.value is None:
-            self.unscored[score.reason.partition(":")[0] or "unjudged"] += 1
+            kind, _, why = score.reason.partition(": ")
+            self.unscored[kind or "unjudged"] += 1
+            if why and self.unscored[kind] == 1:
+                self.reasons += (f"{question.id} has no score, {kind}: {why}",)
         else:
             self._sum, self._known = self._sum + value, self._known + 1
         chance = self._evaluation.chance(question)
