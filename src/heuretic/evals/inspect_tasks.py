@@ -120,7 +120,9 @@ def _scored(address: str, search: str | None) -> Scorer:
             failed = answer.outcome == "error"
             score = Score(None, reason="error") if failed else await evaluation.score(question, answer, judge)
             value = float("nan") if score.value is None else score.value
-            known = {"outcome": answer.outcome, "metrics": dict(score.metrics), **score.details}
+            known = {
+                "outcome": answer.outcome, "metrics": dict(score.metrics), "judge": judge and judge.name, **score.details,
+            }  # fmt: skip
             return InspectScore(value=value, answer=answer.answer, explanation=score.reason or None, metadata=known)
 
         return judged
