@@ -72,6 +72,8 @@ def scorers(name: str, quick: bool) -> dict[str, Any]:
     from heuretic.evals.imo_bench.answer_bench import read_verdict
     from heuretic.evals.imo_bench.grading_bench import read_grade
     from heuretic.evals.imo_bench.proof_bench import read_points
+    from heuretic.evals.michelangelo.latent_list import latent_list_score, literal, read_number
+    from heuretic.evals.michelangelo.mrcr import mrcr_score
     from heuretic.evals.safe.f1_at_k import f1_at_k
     from heuretic.lm.parsing import AfterCue, Choice, FinalNumber
 
@@ -88,17 +90,19 @@ def scorers(name: str, quick: bool) -> dict[str, Any]:
         "ProofBench points": lambda k: read_points(f"{PROSE}<points>6 out of 7</points>"),
         "GradingBench word": lambda k: read_grade(f"{PROSE}\npartial"),
         "FreshEval": lambda k: read_evaluation(f"comment: {PROSE}\nevaluation: correct"),
+        "latent list": lambda k: latent_list_score(literal(read_number(f"{PROSE}\nOutput: {k}") or ""), str(k), "sum"),
+        "MRCR": lambda k: mrcr_score(f"x1y2z3 {PROSE[k % 50 :]}", PROSE, "x1y2z3"),
         "F1@K": lambda k: f1_at_k(k % 60, k % 7, 64),
     }
     count, runs = (500, 2) if quick else (4000, 5)
     rates = {}
     for label, way in ways.items():
-        found = []
+        found, samples = [], count // 40 if label == "MRCR" else count  # difflib takes milliseconds
         for _ in range(runs):
             began = time.process_time()
-            for k in range(count):
+            for k in range(samples):
                 way(k)
-            found.append(count / (time.process_time() - began))
+            found.append(samples / (time.process_time() - began))
         rates[label] = statistics.median(found)
     return {"samples": count, "runs": runs, "per_s": rates, "slowest": min(rates.values())}
 

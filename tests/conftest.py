@@ -17,6 +17,8 @@ settings.load_profile("heuretic")
 
 #: No test downloads, and none writes into the user's cache; unpacked data sets are kept from one session to the next.
 os.environ["HEURETIC_OFFLINE"] = "1"
+if os.environ.get("HEURETIC_DATA"):  # for commands that are run in other folders
+    os.environ["HEURETIC_DATA"] = str(Path(os.environ["HEURETIC_DATA"]).resolve())
 os.environ["HEURETIC_CACHE"] = str(Path(tempfile.gettempdir(), f"heuretic-tests-{os.getuid()}"))
 
 
