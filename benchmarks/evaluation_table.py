@@ -65,10 +65,11 @@ def table(files: list[Path]) -> str:
     for rows in zip(*(each["runs"] for each in runs), strict=True):
         scores = []
         for row in rows:
-            name, first = next(iter(row["summary"].items()))
-            unit = " pt" if "points" in name and row["evaluation"] == "bbeh" else ""
+            first = row["summary"].get("micro average, %") or next(iter(row["summary"].values()))
+            if "micro average, %" in row["summary"]:  # BBEH's, in the unit of the others
+                first = {key: None if first[key] is None else first[key] / 100 for key in ("value", "low", "high")}
             scores.append(
-                f"{first['value']:.3g} [{first['low']:.3g}, {first['high']:.3g}]{unit}"
+                f"{first['value']:.3g} [{first['low']:.3g}, {first['high']:.3g}]"
                 if first["low"] is not None
                 else f"{first['value']:.3g}"
             )

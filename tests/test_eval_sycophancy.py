@@ -143,18 +143,19 @@ def test_questions_that_need_their_options_make_no_claims(question: Question) ->
 
 
 class Likely:
-    """A model and its provider, which knows log-probabilities: the letter that `prefer` gives for a prompt is likelier."""
+    """A model that knows log-probabilities: the letter that `prefer` gives for a prompt is likelier."""
 
     name = "likely"
+    gives_likelihoods = True
 
     def __init__(self, prefer: Callable[[str], str | None]) -> None:
         self.prefer, self.asked = prefer, []
-        self.inspect = self.api = self
 
-    async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
+    async def score(self, prompt: str, continuations: list[str]) -> list[Reply]:
         self.asked.append((prompt, continuations))
         letter = self.prefer(prompt)
-        return [-1.0 if letter is None or letter in each else -2.0 for each in continuations]
+        chances = [-1.0 if letter is None or letter in each else -2.0 for each in continuations]
+        return [Reply(text, logprob=chance, scored=1) for text, chance in zip(continuations, chances, strict=True)]
 
     async def sample(self, prompt: Any, n: int, sampling: Any, *, first: int = 0) -> list[Reply]:
         return [Reply("(A)")] * n

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from heuretic.evals.evaluation import Evaluation, Questions, Score
 from heuretic.evals.results import Estimate, Results, bootstrap_mean
 from heuretic.evals.sycophancy_claims import Claim, natural_claims, prompt_of, spread, wrong_sums
-from heuretic.lm import Answer, LanguageModel, Question, Reply, Sample, Sampling, Usage, question_set
+from heuretic.lm import Answer, LanguageModel, Question, Sample, Sampling, question_set
 from heuretic.lm.answer import Step
+from heuretic.lm.likelihood import likelihood
 from heuretic.lm.parsing import Choice, Parse, without_markup
 from heuretic.lm.strategies import Attempting
 from heuretic.lm.strategies.prompting import attempt, exchange, laid_out, one_attempt
@@ -66,19 +67,17 @@ class BestAnswer(Symbolic):
         """Return attempts; by log-likelihood they are all the same."""
         options = question.choices or ("Agree", "Disagree")
         prompt = prompt_of(question.text, options)
-        api = getattr(getattr(model, "inspect", None), "api", None)
-        likelihoods = getattr(api, "logprobs_of", None)
-        if self.reading == LIKELIHOOD and likelihoods is None:
+        if self.reading == LIKELIHOOD and not model.gives_likelihoods:
             raise ValueError(f"model must tell log-probabilities, got {model.name}. Try reading='generated'")
-        if self.reading == GENERATED or likelihoods is None:
+        if self.reading == GENERATED or not model.gives_likelihoods:
             step = await exchange(GENERATED, laid_out([], prompt), model, n, first, self.sampling)
             return [attempt(reply, self.parse, question) for reply in step.replies], [step]
-        chances = await likelihoods(prompt, [" (A)", " (B)"])
+        replies = await model.score(prompt, [" (A)", " (B)"])
+        chances = [likelihood(reply).sum_logprob for reply in replies]
         letter = None if chances[0] == chances[1] else "AB"[int(chances[1] > chances[0])]
         text = f" ({letter})" if letter else ""
-        reply = Reply(text, "answered" if letter else "unparsed", Usage(calls=2), 0.0, logprob=max(chances))
-        sample = Sample(letter, reply.outcome, text, max(chances))
-        return [sample] * n, [Step(LIKELIHOOD, prompt, (reply,))]
+        sample = Sample(letter, "answered" if letter else "unparsed", text, max(chances))
+        return [sample] * n, [Step(LIKELIHOOD, prompt, tuple(replies))]
 
 
 class Sycophancy(Evaluation):
