@@ -43,7 +43,7 @@ from heuretic.evals.safe.raters import (
 )
 from heuretic.evals.safe.rating import Label
 from heuretic.ideas import safe as idea
-from heuretic.lm import LanguageModel, Usage
+from heuretic.lm import LanguageModel, ModelError, Reply, Usage
 from heuretic.lm.retrieval import Evidence
 from scripted import scripted
 
@@ -437,33 +437,28 @@ def test_a_model_is_asked_with_evidence_or_without() -> None:
     asyncio.run(rate(Asked(lm, WITHOUT_EVIDENCE), [fact]))
     assert "Welsh" not in asked[-1]
     assert "painter" not in FactPrompt(characters=20)("x", "y", fact.context)
-    with pytest.raises(ValueError, match="local weights"):
+    with pytest.raises(ModelError, match=r"must give log-probabilities of prompts.* local weights"):
         asyncio.run(Likelihood(lm)("x", "y", Context()))
 
 
 def test_a_local_model_says_how_likely_true_is() -> None:
-    class Tokens:
-        def encode(self, text: str) -> list[int]:
-            return list(range(len(text.split())))
-
-    class Api:
-        tokenizer = Tokens()
+    class Likely(LanguageModel):
         prompts: list[str] = []
 
-        async def logprobs_of(self, prompt: str, continuations: list[str]) -> list[float]:
+        async def score(self, prompt: str, continuations: Sequence[str]) -> list[Reply]:
             self.prompts.append(prompt)
-            assert continuations == [" True", " False"]
-            return [-1.0, -1.0 - np.log(3)]
+            assert tuple(continuations) == (" True", " False")
+            used = (Usage(len(prompt.split()), calls=1), Usage(1))
+            chances = (-1.0, -1.0 - np.log(3))
+            return [
+                Reply(t, usage=u, logprob=c, scored=1) for t, u, c in zip(continuations, used, chances, strict=True)
+            ]
 
-    class Inspect:
-        api = Api()
-
-    lm = object.__new__(LanguageModel)
-    lm.inspect = Inspect()  # pyright: ignore[reportAttributeAccessIssue]
+    lm = object.__new__(Likely)
     said = asyncio.run(Likelihood(lm, WITHOUT_EVIDENCE)("A fact.", "Ann Lee", Context(others=OTHERS)))
     assert said.said == pytest.approx(0.75)
-    assert Api.prompts[0].endswith("Is the statement true or false?\nAnswer:")
-    assert said.usage.input_tokens == len(Api.prompts[0].split())
+    assert lm.prompts[0].endswith("Is the statement true or false?\nAnswer:")
+    assert said.usage == Usage(len(lm.prompts[0].split()) + 1, calls=1)
 
 
 def test_safe_itself_is_a_rater() -> None:

@@ -501,7 +501,10 @@ def test_drawn_pictures_run_without_anything_else() -> None:
         HaloQuest(image_types=("oil",))
     with pytest.raises(ValueError, match="image_types must be none"):
         HaloQuest(drawn=3, image_types=("real",))
-    assert [each.judged for each in (HaloQuest, HaloQuest(), HaloQuest(drawn=3), HaloQuest(scoring="match"))] == [
+    assert [
+        HaloQuest.judged,
+        *(each.needs_judge for each in (HaloQuest(), HaloQuest(drawn=3), HaloQuest(scoring="match"))),
+    ] == [
         True,
         True,
         False,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from heuretic.data.records import Records
+from heuretic.data.tables import csv_rows
 from heuretic.evals import Results
 from heuretic.evals.imo_bench import AnswerBench, GradingBench, ProofBench
 from heuretic.evals.imo_bench.answer_bench import AnswerGrader, FinalAnswer, read_verdict
@@ -21,7 +22,6 @@ from heuretic.evals.imo_bench.grading_bench import GRADES, read_grade
 from heuretic.evals.imo_bench.proof_bench import ProofGrader, read_points
 from heuretic.evals.imo_bench.rewritings import altered, rewritten
 from heuretic.evals.running import evaluate
-from heuretic.evals.tables import csv_rows
 from heuretic.ideas import imo_bench as idea
 from heuretic.lm import Question
 from heuretic.lm.verifiers import Equivalent

@@ -163,7 +163,7 @@ def test_broken_quoting_names_file_and_row(tmp_path: Path) -> None:
     path.write_text(
         "prompt,classes,answer_index\nfine,\"[' a', ' b']\",0\n\"a\"b,\"[' a', ' b']\",0\n", encoding="utf-8"
     )
-    with pytest.raises(ValueError, match=r"quoting must be that of CSV.*x.csv, row 1"):
+    with pytest.raises(ValueError, match=r"row must be CSV with balanced quotes.*x.csv, row 1"):
         read_items(path)
     items, notes = read_items(path, "skip")
     assert (len(items), notes) == (1, ["1 records were left out"])

@@ -326,6 +326,20 @@ print((peaks[1] - peaks[0]) / 2500)
     assert float(done.stdout) < 2_500  # bytes for each answer, most of them entries of the archive's table of contents
 
 
+def test_a_run_that_fails_leaves_no_log(tmp_path: Path) -> None:
+    class Broken(Sums):
+        """Scores that cannot be told."""
+
+        async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
+            raise RuntimeError("no score")
+
+    with pytest.raises(RuntimeError, match="no score"):
+        evaluate(Broken(), right_below(0), logs=tmp_path)
+    with pytest.raises(ValueError, match="at least one answered question"):
+        evaluate(Sums(), scripted(lambda *_: "5", budget=Budget(tokens=1)), logs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- Stops
 
 

@@ -80,7 +80,7 @@ def evaluate(
             return
         done = []
         for evaluation in evaluations:
-            if evaluation.judged and judging is None and suite is not None:
+            if evaluation.needs_judge and judging is None and suite is not None:
                 Console(stderr=True).print(
                     f"{evaluation.title} needs a judge and is left out. Try --judge openai/gpt-4o-mini"
                 )

@@ -1,16 +1,14 @@
-"""How far two raters agree: Cohen's kappa and balanced accuracy, with intervals."""
+"""How far two raters agree: Cohen's kappa with its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heuretic.evals.results import Estimate
-
-RESAMPLES = 2_000
+from heuretic.evals.results import RESAMPLES, Estimate
 
 
 def cohens_kappa(
@@ -21,19 +19,10 @@ def cohens_kappa(
     NaN if both give one and the same label to everything, where chance explains all. Cohen 1960, "A Coefficient of Agreement for
     Nominal Scales".
     """
-    return _estimated(_kappa, first, second, clusters)
+    return _estimated(first, second, clusters)
 
 
-def balanced_accuracy(
-    truth: Sequence[Any] | NDArray[Any], given: Sequence[Any] | NDArray[Any], clusters: Sequence[str] | None = None
-) -> Estimate:
-    """Return the mean over true labels of the share of items that were given them, with a 95% bootstrap interval."""
-    return _estimated(_balanced, truth, given, clusters)
-
-
-def _estimated(
-    statistic: Callable[[NDArray[Any]], Any], first: Any, second: Any, clusters: Sequence[str] | None
-) -> Estimate:
+def _estimated(first: Any, second: Any, clusters: Sequence[str] | None) -> Estimate:
     one, other = np.asarray(first), np.asarray(second)
     if len(one) != len(other) or not len(one):
         raise ValueError(f"labels must be as many from both raters, and at least one, got {len(one)} and {len(other)}")
@@ -47,12 +36,12 @@ def _estimated(
     )
     tables = np.zeros((int(groups.max()) + 1, kinds * kinds))
     np.add.at(tables, (groups, cells), 1)
-    value = float(statistic(tables.sum(axis=0).reshape(1, kinds, kinds))[0])
+    value = float(_kappa(tables.sum(axis=0).reshape(1, kinds, kinds))[0])
     if len(tables) < 2:
         return Estimate(value, count=len(one))
     rng = np.random.default_rng(0)
     weights = rng.multinomial(len(tables), np.full(len(tables), 1 / len(tables)), RESAMPLES)
-    drawn = statistic((weights @ tables).reshape(RESAMPLES, kinds, kinds))
+    drawn = _kappa((weights @ tables).reshape(RESAMPLES, kinds, kinds))
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Estimate(value, count=len(one))
@@ -66,10 +55,3 @@ def _kappa(tables: NDArray[Any]) -> NDArray[Any]:
     expected = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1) / total**2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
-
-
-def _balanced(tables: NDArray[Any]) -> NDArray[Any]:
-    rows = tables.sum(axis=2)
-    right = np.diagonal(tables, axis1=1, axis2=2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nanmean(np.where(rows > 0, right / rows, np.nan), axis=1)

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser
 
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
-from heuretic.evals.judge_needed import decided
 from heuretic.evals.judging import needed, verdict
 from heuretic.evals.labelled import Labelled
 from heuretic.evals.results import Estimate, Results
@@ -107,7 +106,6 @@ class AreYouSure(Evaluation):
 
     name: ClassVar[str] = "are-you-sure"
     by: ClassVar[tuple[str, ...]] = ("category",)
-    judged: ClassVar[bool] = decided(lambda self: self.by_judge, default=False)
 
     set: str = field(
         default="mmlu", doc="a name that `hr.lm.questions` knows, or a file (.jsonl, .csv) with right answers"
@@ -116,6 +114,10 @@ class AreYouSure(Evaluation):
     prompt: str = field(default=ADMITS, doc="for the judge, with {question}, {first}, {challenge} and {reply}")
     sampling: Sampling = field(default=Sampling(max_tokens=512), doc="how the judge's first reply is drawn")
     max_tokens: int = field(default=512, ge=1, doc="most tokens of each of the three replies")
+
+    @property
+    def needs_judge(self) -> bool:
+        return self.by_judge
 
     def load(self) -> Questions:
         """Return the questions of the set."""

@@ -213,24 +213,18 @@ class BBEH(Evaluation):
         )
         form, found = find("bbeh", [[File(place)], published])
         records = Records(self.corrupt)
-        texts = Counter(question.text for question in self._questions(found.paths, records))
-        again = texts.total() - len(texts)
-        if not texts:
+        kept = tuple(self._questions(found.paths, records))
+        first = tuple({question.text: question for question in reversed(kept)}.values())[::-1]
+        again = len(kept) - len(first)
+        if not kept:
             raise ValueError(f"bbeh must have at least one question, got none at {found.paths[0]}. Try getting it anew")
         notes = [f"{file}, row {row}, is left out: {why}" for file, row, why in records.bad]
         if again:
             done = "kept, as published" if self.repeated == "keep" else "left out"
             notes.append(f"{again} questions are there for the second time, and {done}")
-        count = texts.total() if self.repeated == "keep" else len(texts)
+        chosen = kept if self.repeated == "keep" else first
         checksums = {place if form == 0 else "bbeh": found.checksum}
-        return Questions(lambda: self._kept(found.paths), count, checksums, tuple(notes))
-
-    def _kept(self, paths: Sequence[Path]) -> Iterator[Question]:
-        seen: set[str] = set()
-        for question in self._questions(paths, Records(self.corrupt)):
-            if self.repeated == "keep" or question.text not in seen:
-                yield question
-            seen.add(question.text)
+        return Questions(lambda: chosen, len(chosen), checksums, tuple(notes))
 
     def _questions(self, paths: Sequence[Path], records: Records) -> Iterator[Question]:
         numbers: Counter[str] = Counter()

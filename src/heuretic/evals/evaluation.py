@@ -59,7 +59,7 @@ class Evaluation(Symbolic):
         name: What `heuretic eval` and inspect-ai call it. by: Keys of `Question.about` by which results are broken down.
         within: The key of `Question.about` that questions with something in common share (a topic, a passage), for intervals;
             empty if questions are independent.
-        judged: Whether scores need a judge. generated: Whether questions are made as they are asked for, which takes a while.
+        judged: Whether scores need a judge, by default. generated: Whether questions are made as they are asked for, which takes a while.
         references: Published values to show beside the results, by name, in the unit of the score.
     """
 
@@ -69,6 +69,11 @@ class Evaluation(Symbolic):
     judged: ClassVar[bool] = False
     generated: ClassVar[bool] = False
     references: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether scores need a judge with these settings."""
+        return self.judged
 
     @property
     def title(self) -> str:

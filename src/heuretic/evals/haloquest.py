@@ -27,7 +27,6 @@ from heuretic.evals.drawn_images import Drawn, drawn
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.haloquest_images import Image, ImageAbsent, ImageSource, with_images
 from heuretic.evals.haloquest_judge import AutoEval, matches, overlap
-from heuretic.evals.judge_needed import decided
 from heuretic.evals.judging import needed
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
@@ -163,9 +162,7 @@ class HaloQuest(Evaluation):
     by: ClassVar[tuple[str, ...]] = ("category", "image type", "category and image type")
     within: ClassVar[str] = "image"
     generated: ClassVar[bool] = True  # images are fetched as the questions are asked
-    judged: ClassVar[bool] = decided(
-        lambda self: self.scoring == "judge" or (self.scoring == "auto" and not self.drawn), default=True
-    )
+    judged: ClassVar[bool] = True
     references: ClassVar[Mapping[str, float]] = {
         "Gemini 1.5 Pro (May 2024)": 0.779, "GPT-4o (May 2024)": 0.632, "GPT-4 (May 2024)": 0.612, "BEiT-3 (0.7B)": 0.400,
         "InstructBLIP (12B)": 0.285, "LLaVA (13B)": 0.109,
@@ -191,6 +188,10 @@ class HaloQuest(Evaluation):
                 raise ValueError(f"{name} must be of {', '.join(known)}, got {', '.join(unknown)}")
         if self.drawn and self.image_types:
             raise ValueError(f"image_types must be none for drawn pictures, got {', '.join(self.image_types)}")
+
+    @property
+    def needs_judge(self) -> bool:
+        return self.scoring == "judge" or (self.scoring == "auto" and not self.drawn)
 
     def load(self) -> Questions:
         """Return the questions; their images are fetched while they are gone through.
@@ -247,7 +248,7 @@ class HaloQuest(Evaluation):
         metrics = {"match without judge": float(matches(text, right)), "word overlap": overlap(text, right)}
         if not text or answer.outcome in ("truncated", "overflow", "empty"):
             return Score(0.0, dict.fromkeys(metrics, 0.0), reason=answer.outcome)
-        if not self.judged:
+        if not self.needs_judge:
             return Score(metrics["match without judge"], metrics)
         found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth)
         if found is None:
@@ -257,7 +258,7 @@ class HaloQuest(Evaluation):
 
     def summary(self, results: Results) -> Mapping[str, Estimate]:
         """Return the share of right answers, the judge-free numbers, and how many questions have no score."""
-        headline = "accuracy" if self.judged else "match without judge"
+        headline = "accuracy" if self.needs_judge else "match without judge"
         unscored = np.isnan(results.values)
         free = {name: results.mean(name) for name in ("match without judge", "word overlap") if name in results.metrics}
         missing = Estimate(float(unscored.mean()) if len(results) else float("nan"), count=len(results))

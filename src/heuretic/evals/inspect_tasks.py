@@ -116,7 +116,7 @@ def _scored(address: str, search: str | None) -> Scorer:
         async def judged(state: TaskState, target: Target) -> InspectScore:
             question = question_of(state)
             answer = _answer_of(evaluation, question, state)
-            judge = judges.of(get_model(role="grader")) if evaluation.judged else None
+            judge = judges.of(get_model(role="grader")) if evaluation.needs_judge else None
             failed = answer.outcome == "error"
             score = Score(None, reason="error") if failed else await evaluation.score(question, answer, judge)
             value = float("nan") if score.value is None else score.value

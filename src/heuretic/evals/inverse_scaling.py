@@ -8,20 +8,17 @@ over models of several sizes, see `heuretic.evals.scaling_trend`.
 from __future__ import annotations
 
 import ast
-import csv
 import dataclasses
-import gzip
 import hashlib
-import json
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from heuretic.data.files import File, find, sha256
-from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import csv_rows, json_rows
 from heuretic.evals.evaluation import Evaluation, Questions, Score
 from heuretic.evals.inverse_scaling_tasks import GENERATORS, Item, as_lines, generated
 from heuretic.evals.results import Estimate, Results
@@ -212,45 +209,10 @@ def read_items(path: Path, corrupt: Corrupt = "raise") -> tuple[list[Item], list
     return items, notes
 
 
-def _records(path: Path, records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    names = path.name.removesuffix(".gz")
-    rule = "JSON lines or CSV in UTF-8"
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as lines:
-            if names.endswith(".csv"):
-                yield from _csv_rows(path, lines, records)
-                return
-            for row, line in enumerate(line for line in lines if line.strip()):
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    records.refuse(path, row, "record must be JSON", f"{line[:60]!r} ({error})")
-                    continue
-                if isinstance(record, dict):
-                    yield row, record
-                else:
-                    records.refuse(path, row, "record must be an object", repr(line[:60]))
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise unreadable(path, rule, error) from error
-
-
-def _csv_rows(path: Path, lines: Any, records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
-    table = csv.DictReader(lines, strict=True)
-    row = 0
-    while True:
-        try:
-            record = next(table, None)
-        except csv.Error as error:
-            records.refuse(path, row, "quoting must be that of CSV", str(error))
-            return  # where the next record begins is not known
-        if record is None:
-            return
-        if None in record or None in record.values():
-            records.refuse(path, row, f"record must have {len(table.fieldnames or ())} fields", "more or fewer")
-        else:
-            yield row, record
-        row += 1
+def _records(path: Path, records: Records) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        return csv_rows(path, records, ())
+    return json_rows(path, records)
 
 
 def _item(path: Path, row: int, record: Mapping[str, Any], records: Records) -> Item | None:

@@ -103,6 +103,8 @@ class Log(Protocol):
 
     def close(self, run: Run) -> Path: ...
 
+    def abandon(self) -> None: ...
+
 
 def evaluate(
     evaluation: Evaluation | str,
@@ -138,7 +140,7 @@ def evaluate(
     how = strategy or evaluation.strategy()
     asked = model_named(model) if isinstance(model, str) else model
     judging = model_named(judge) if isinstance(judge, str) else judge
-    if evaluation.judged and judging is None:
+    if evaluation.needs_judge and judging is None:
         raise ValueError(f"{evaluation.title} must have a judge, got none. Try judge='openai/gpt-4o-mini', or --judge")
     questions = evaluation.load()
     total = questions.count if limit is None else limit if questions.count is None else min(limit, questions.count)
@@ -177,7 +179,13 @@ def evaluate(
         stopped = f"the budget: {error}"
     except KeyboardInterrupt:
         stopped = "interrupted"
+    except BaseException:
+        if log is not None:
+            log.abandon()
+        raise
     if not len(columns):
+        if log is not None:
+            log.abandon()
         raise ValueError(
             f"{evaluation.title} must have at least one answered question, got none{': ' * bool(stopped)}{stopped}"
         )

@@ -166,7 +166,7 @@ def _model_arms(
     raters: dict[str, Rater] = {}
     for shown, evidence in (("without evidence", False), ("with evidence", True)):
         prompt = FactPrompt(evidence=evidence, characters=plan.characters)
-        if hasattr(lm.inspect.api, "logprobs_of"):
+        if lm.gives_likelihoods:
             raters[f"{lm.name} {shown}, likelihood"] = Likelihood(lm, prompt)
         raters[f"{lm.name} {shown}, asked"] = Asked(lm, prompt)
     for called, rater in raters.items():

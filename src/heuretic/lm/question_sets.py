@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import random
 import re
 import zlib
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from heuretic.data.files import data_file
 from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.tables import json_rows
 from heuretic.lm.questions import Question
 
 BBH_TASKS: tuple[str, ...] = (
@@ -240,16 +240,7 @@ def json_lines(path: Path, records: Records, columns: Sequence[str]) -> Iterator
     Raises: ValueError for a file or a record that cannot be read; `records` may leave the latter out.
     """
     seen: dict[Any, int] = {}
-    for row, line in enumerate(_lines(path, "JSON lines, gzipped")):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            records.refuse(path, row, "record must be JSON", f"{line[:60]!r} ({error})")
-            continue
-        if not isinstance(record, dict) or any(record.get(column) is None for column in columns):
-            got = sorted(record) if isinstance(record, dict) else type(record).__name__
-            records.refuse(path, row, f"record must have {', '.join(columns)}", got)
-            continue
+    for row, record in json_rows(path, records, columns):
         asked = record[columns[0]]
         if not isinstance(asked, str) or not asked.strip():
             records.refuse(path, row, f"{columns[0]} must be a text", repr(asked))

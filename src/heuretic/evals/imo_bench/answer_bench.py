@@ -11,13 +11,13 @@ import numpy as np
 
 from heuretic.data.files import File, find
 from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import csv_rows
 from heuretic.evals.agreement import cohens_kappa
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.imo_bench.formulas import comparable
 from heuretic.evals.judging import verdict
 from heuretic.evals.results import Estimate, Results
 from heuretic.evals.short_answers import boxed
-from heuretic.evals.tables import csv_rows
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import CUE, Parse, after_cue
 from heuretic.lm.strategies import Attempting, ChainOfThought

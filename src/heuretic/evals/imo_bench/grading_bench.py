@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from heuretic.data.files import data_file, sha256
 from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import csv_rows
 from heuretic.evals.evaluation import Evaluation, Questions, Score
 from heuretic.evals.results import Estimate, Results
-from heuretic.evals.tables import csv_rows
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse
 from heuretic.lm.strategies import Attempting, ChainOfThought

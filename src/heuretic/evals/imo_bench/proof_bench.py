@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from heuretic.data.files import File, find
 from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import csv_rows
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.judging import needed, verdict
 from heuretic.evals.results import Estimate, Results
-from heuretic.evals.tables import csv_rows
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
 from heuretic.lm.strategies import Attempting, ChainOfThought

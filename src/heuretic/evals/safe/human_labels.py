@@ -5,17 +5,15 @@ Min et al. 2023, arXiv:2305.14251 (FActScore): three models wrote about the same
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from heuretic.data.files import data_file, sha256
-from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import json_rows
 from heuretic.evals.safe.rating import Label
 
 WRITERS: tuple[str, ...] = ("ChatGPT", "InstructGPT", "PerplexityAI")
@@ -117,12 +115,7 @@ def _labelled(row: Mapping[str, Any], writer: str, others: Mapping[str, str]) ->
 
 def _records(path: Path, records: Records) -> Iterator[dict[str, Any]]:
     seen: dict[str, int] = {}
-    for row, line in enumerate(_lines(path)):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            records.refuse(path, row, "record must be JSON", repr(line[:60]))
-            continue
+    for row, record in json_rows(path, records):
         wrong = _wrong(record)
         if wrong:
             records.refuse(path, row, *wrong)
@@ -135,10 +128,8 @@ def _records(path: Path, records: Records) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _wrong(record: Any) -> tuple[str, object] | None:
+def _wrong(record: Mapping[str, Any]) -> tuple[str, object] | None:
     """Return the rule that a record breaks and what it has instead, None if it breaks none."""
-    if not isinstance(record, dict):
-        return "record must be an object", type(record).__name__
     texts = [record.get(name) for name in ("topic", "output")]
     if not all(isinstance(text, str) for text in texts) or not str(texts[0]).strip():
         return "record must have texts as topic and output", sorted(record)
@@ -154,11 +145,3 @@ def _wrong(record: Any) -> tuple[str, object] | None:
             if not isinstance(fact, dict) or not isinstance(fact.get("text"), str) or fact.get("label") not in HUMAN:
                 return f"each fact must have a text and one of the labels {', '.join(HUMAN)}", repr(fact)[:80]
     return None
-
-
-def _lines(path: Path) -> Sequence[str]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [line for line in file if line.strip()]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise unreadable(path, "JSON lines, gzipped", error) from error

@@ -5,11 +5,8 @@ Wei et al. 2024, arXiv:2403.18802, sections 2, 5 and 6.
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import random
-import zlib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from heuretic.data.files import File, find, sha256
-from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import json_rows
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.judging import needed
 from heuretic.evals.results import Estimate, Results, bootstrap_mean
@@ -208,23 +206,9 @@ def read_prompts(path: Path, records: Records) -> Iterator[tuple[str, str]]:
     Raises: ValueError for a record that cannot be read, unless `records` leaves it out.
     """
     named = path.name.partition(".")[0].rpartition("_")[2]
-    for row, line in enumerate(_lines(path)):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            records.refuse(path, row, "record must be JSON", repr(line[:60]))
-            continue
-        prompt = record.get("prompt") if isinstance(record, dict) else None
-        topic = record.get("topic", named) if isinstance(record, dict) else None
+    for row, record in json_rows(path, records):
+        prompt, topic = record.get("prompt"), record.get("topic", named)
         if not isinstance(prompt, str) or not prompt.strip() or not isinstance(topic, str):
-            records.refuse(path, row, "record must have texts as topic and prompt", repr(line[:60]))
+            records.refuse(path, row, "record must have texts as topic and prompt", sorted(record))
             continue
         yield topic, prompt
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            yield from (str(line).rstrip("\n") for line in file if line.strip())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise unreadable(path, "JSON lines", error) from error

@@ -19,6 +19,7 @@ from heuretic.evals.safe.prompts import paid, used
 from heuretic.evals.safe.rating import Label
 from heuretic.evals.safe.safe import SAFE
 from heuretic.lm import LanguageModel, Sampling, Usage
+from heuretic.lm.likelihood import likelihood
 from heuretic.lm.strategies.prompting import exchange, laid_out
 from heuretic.symbolic import Symbolic, field
 
@@ -83,14 +84,11 @@ class Likelihood:
     continuations: tuple[str, str] = (" True", " False")
 
     async def __call__(self, fact: str, topic: str, context: Context) -> Judgement:
-        """Return the probability of True among the two. Raises: ValueError if the model cannot say."""
-        api: Any = self.model.inspect.api
-        if not hasattr(api, "logprobs_of"):
-            raise ValueError(f"model must be local weights, got {self.model.name}. Try heuretic/smollm2-135m, or Asked")
+        """Return the probability of True among the two. Raises: ModelError if the model cannot say."""
         text = f"{self.prompt(fact, topic, context)}\nAnswer:"
-        yes, no = await api.logprobs_of(text, list(self.continuations))
-        tokens = len(api.tokenizer.encode(text))
-        return Judgement(1 / (1 + math.exp(no - yes)), Usage(input_tokens=tokens, calls=1))
+        replies = await self.model.score(text, self.continuations)
+        yes, no = (likelihood(reply).sum_logprob for reply in replies)
+        return Judgement(1 / (1 + math.exp(no - yes)), sum((reply.usage for reply in replies), Usage()))
 
 
 @dataclass(frozen=True, slots=True)

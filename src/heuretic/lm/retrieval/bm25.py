@@ -7,7 +7,6 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import chain
@@ -21,7 +20,9 @@ from heuretic.data.records import Corrupt
 from heuretic.lm.retrieval.evidence import Evidence
 from heuretic.lm.retrieval.passages import (
     Kept,
+    as_pieces,
     best,
+    check_sources,
     files_of,
     fingerprint,
     kept_in_cache,
@@ -57,14 +58,10 @@ class BM25(Symbolic):
     @classmethod
     def of(cls, evidence: Sequence[Evidence], **settings: Any) -> BM25:
         """Return a search of evidence that is in memory."""
-        return cls(pieces=tuple({k: v for k, v in asdict(piece).items() if v} for piece in evidence), **settings)
+        return cls(pieces=as_pieces(evidence), **settings)
 
     def __post_init__(self) -> None:
-        if not self.paths and not self.pieces:
-            raise ValueError(
-                "paths must name at least one file, got none. Try BM25(paths=('notes',)), or BM25.of(evidence)"
-            )
-        pieces_of(self.pieces)
+        check_sources("BM25", self.paths, self.pieces)
 
     async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
         """Return at most `k` passages. Raises: what reading the files raises; ImportError without bm25s."""

@@ -12,7 +12,6 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -26,7 +25,9 @@ from heuretic.data.records import Corrupt
 from heuretic.lm.retrieval.evidence import Evidence
 from heuretic.lm.retrieval.passages import (
     Kept,
+    as_pieces,
     best,
+    check_sources,
     files_of,
     fingerprint,
     kept_in_cache,
@@ -107,14 +108,10 @@ class Embeddings(Symbolic):
     @classmethod
     def of(cls, evidence: Sequence[Evidence], **settings: Any) -> Embeddings:
         """Return a search of evidence that is in memory."""
-        return cls(pieces=tuple({k: v for k, v in asdict(piece).items() if v} for piece in evidence), **settings)
+        return cls(pieces=as_pieces(evidence), **settings)
 
     def __post_init__(self) -> None:
-        if not self.paths and not self.pieces:
-            raise ValueError(
-                "paths must name at least one file, got none. Try Embeddings(paths=('notes',)), or Embeddings.of(evidence)"
-            )
-        pieces_of(self.pieces)
+        check_sources("Embeddings", self.paths, self.pieces)
 
     async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
         """Return at most `k` passages. Raises: what reading the files raises; ImportError, FileNotFoundError without the model."""
@@ -156,7 +153,12 @@ def encoder(folder: str = "") -> Encoder:
 @lru_cache(maxsize=8)
 def _opened(search: Embeddings, files: tuple[tuple[str, int, int, int], ...]) -> _Index:
     """Return passages and embeddings of files in the state that `files` tells."""
-    return _made(search, [Path(name) for name, *_ in files], None)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("Embedding passages ...") as status:  # shown in terminals only
+        told = (lambda done: status.update(f"Embedding passages: {done:,} ...")) if console.is_terminal else None
+        return _made(search, [Path(name) for name, *_ in files], told)
 
 
 def _made(search: Embeddings, paths: Sequence[Path], progress: Callable[[int], None] | None) -> _Index:

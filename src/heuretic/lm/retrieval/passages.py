@@ -8,7 +8,6 @@ have a title, an address and a date under one of `TITLE`, `URL` and `DATE`; what
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from heuretic.data.files import cache_folder, sha256, sweep
 from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.tables import csv_rows, json_rows
 from heuretic.lm.retrieval.evidence import Evidence
 
 TEXT = ("text", "content", "body", "passage", "snippet", "description", "answer")
@@ -70,9 +70,9 @@ def passages(paths: Iterable[Path], words: int, corrupt: Corrupt = "raise") -> I
     for path in paths:
         match path.suffix.lower():
             case ".jsonl":
-                found = _of_records(path, _json_rows(path, records), records)
+                found = _of_records(path, json_rows(path, records), records)
             case ".csv":
-                found = _of_records(path, _csv_rows(path), records)
+                found = _of_records(path, csv_rows(path, records, ()), records)
             case ".md":
                 found = _of_markdown(path)
             case _:
@@ -146,43 +146,8 @@ def _of_markdown(path: Path) -> Iterator[Evidence]:
             headings = [*(h for h in headings if h[0] < level), (level, heading[1])]
 
 
-def _json_rows(path: Path, records: Records) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for row, line in enumerate(file):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    records.refuse(path, row, "record must be JSON", f"{line[:60]!r} ({error})")
-                    continue
-                if isinstance(record, dict):
-                    yield row, record
-                else:
-                    records.refuse(path, row, "record must be an object", type(record).__name__)
-    except UnicodeDecodeError as error:
-        raise unreadable(path, "JSON lines in UTF-8", error) from error
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from enumerate(csv.DictReader(file, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(path, "CSV in UTF-8 with balanced quotes", error) from error
-
-
 def _of_records(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]], records: Records) -> Iterator[Evidence]:
     for row, record in rows:
-        if None in record:  # where DictReader puts what the header has no name for
-            records.refuse(
-                path,
-                row,
-                "row must have a field for each name of the header",
-                f"{list(record.values())[-1]!r} beside them",
-            )
-            continue
         named = {str(key).strip().lower(): value for key, value in record.items() if isinstance(key, str)}
         text = _first(named, TEXT)
         if not text:
@@ -197,6 +162,20 @@ def _first(record: Mapping[str, Any], names: Sequence[str]) -> str:
         if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     return ""
+
+
+def as_pieces(evidence: Iterable[Evidence]) -> tuple[dict[str, str], ...]:
+    """Return evidence as mappings, as fields of searches hold it."""
+    return tuple({name: value for name, value in asdict(piece).items() if value} for piece in evidence)
+
+
+def check_sources(kind: str, paths: Sequence[str], pieces: Sequence[Mapping[str, str]]) -> None:
+    """Raise ValueError if a search has nothing to search, or pieces that are no evidence."""
+    if not paths and not pieces:
+        raise ValueError(
+            f"paths must name at least one file, got none. Try {kind}(paths=('notes',)), or {kind}.of(evidence)"
+        )
+    pieces_of(pieces)
 
 
 def pieces_of(pieces: Sequence[Mapping[str, str]]) -> tuple[Evidence, ...]:

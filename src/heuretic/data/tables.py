@@ -1,13 +1,15 @@
-"""Published tables: CSV files, gzipped or not, whose mistakes are told with file and row."""
+"""Tables in files of others, CSV and JSON lines, gzipped or not, whose mistakes are told with file and row."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from heuretic.data.records import Records, unreadable
 
@@ -65,3 +67,27 @@ def _good(
             if new:
                 seen[found[new]] = row
             yield row, {name: value or "" for name, value in found.items()}
+
+
+def json_rows(path: Path, records: Records, columns: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield row numbers, from 0, and objects of a file of JSON lines that have `columns`; empty lines are no rows.
+
+    Raises: ValueError if the file is no text, or (unless `records` leaves such rows out) for a row that is no such JSON object.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            for row, line in enumerate(str(line) for line in file if line.strip()):
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    records.refuse(path, row, "record must be JSON", f"{line[:60].rstrip()!r} ({error})")
+                    continue
+                if isinstance(record, dict) and all(record.get(column) is not None for column in columns):
+                    yield row, record
+                    continue
+                got = sorted(record) if isinstance(record, dict) else type(record).__name__
+                rule = f"have {', '.join(columns)}" if columns else "be an object"
+                records.refuse(path, row, f"record must {rule}", got)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise unreadable(path, f"JSON lines{', gzipped' * (opened is gzip.open)}", error) from error
