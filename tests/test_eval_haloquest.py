@@ -300,6 +300,9 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: those who do not wait for the end break the pipe."""
+
 
 @pytest.fixture
 def server():
