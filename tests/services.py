@@ -1,6 +1,7 @@
 """A server on the loopback that speaks the wire formats of OpenAI, Anthropic and Gemini, badly where it is told to."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +39,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server: Any = self.server
-        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        data = self.rfile.read(length)
+        if len(data) < length:  # who asked was killed before the whole request was sent: nothing was asked
+            self.close_connection = True
+            return
         body: Any = data
         if "json" in self.headers.get("Content-Type", "") and data[:1] == b"{":
             body = json.loads(data)
@@ -79,6 +84,10 @@ class Service(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # some of those who ask are killed, and hang up
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         self.done.set()
