@@ -141,6 +141,10 @@ def test_files_that_are_not_there_or_not_gzipped(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HEURETIC_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="factscore_labels"):
         human_labels()
+    (tmp_path / "factscore_labels").mkdir()  # as it is published, not gzipped
+    for writer in WRITERS:
+        (tmp_path / "factscore_labels" / f"{writer}.jsonl").write_text(json.dumps(record()) + "\n")
+    assert {each.topic for each in human_labels().facts} == {"A"}
     files(tmp_path, record())
     (tmp_path / "InstructGPT.jsonl.gz").write_bytes(gzip.compress(b"x" * 9999)[:30])
     with pytest.raises(ValueError, match=r"InstructGPT\.jsonl\.gz must be JSON lines"):

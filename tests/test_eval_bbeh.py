@@ -364,7 +364,7 @@ def test_records_that_cannot_be_read_are_named_or_left_out(folder: Path, bad: ob
 
 
 def test_missing_damaged_and_empty_files_are_told(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"bbeh/nycc\.json.*HEURETIC_OFFLINE"):
+    with pytest.raises(FileNotFoundError, match=r"bbeh/bbeh_all\.jsonl\.gz.*HEURETIC_OFFLINE"):
         BBEH().load()
     written(folder, list(records()))
     whole = (folder / "bbeh_all.jsonl.gz").read_bytes()

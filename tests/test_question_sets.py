@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from heuretic.lm.bbh_exemplars import bbh_prompt
+from heuretic.lm.published_questions import published
 from heuretic.lm.question_sets import BBH_TASKS, SCAN_SPLITS, canonical_target, question_set, questions
 
 GSM8K = [
@@ -69,15 +71,18 @@ def test_bbh_is_one_set_or_one_task(place) -> None:
 
 def test_mmlu_is_one_set_or_one_subject(place) -> None:
     rows = [
-        {"subject": s, "index": 0, "question": "q?", "choices": ["0", "4"], "answer": "B"} for s in ("law", "physics")
+        {"subject": s, "index": 0, "question": "q?", "choices": ["0", "4"], "answer": "B"}
+        for s in ("anatomy", "virology")
     ]
     place("mmlu_test/mmlu_test.jsonl.gz", rows)
-    assert [q.id for q in questions("mmlu")] == ["law/0", "physics/0"]
-    [question] = questions("mmlu/physics")
+    assert [q.id for q in questions("mmlu")] == ["anatomy/0", "virology/0"]
+    [question] = questions("mmlu/virology")
     assert (question.choices, question.target) == (("0", "4"), "B")
     place("mmlu_test/mmlu_test.jsonl.gz", [rows[0] | {"answer": "C"}])
     with pytest.raises(ValueError, match="answer the letter of one of them, got"):
         questions("mmlu")
+    with pytest.raises(ValueError, match=r"subject must be one of abstract_algebra, anatomy, .*, got 'virologie'"):
+        questions("mmlu/virologie")
 
 
 def test_scan(place) -> None:
@@ -106,6 +111,68 @@ def test_the_published_files_are_whole() -> None:
     assert len(question_set("multiarith", repeated="drop").questions) == 580
     tasks = [q.about["task"] for q in questions("bbh")]
     assert {tasks.count(task) for task in BBH_TASKS} == {250, 187, 146, 178}
+
+
+def test_files_are_read_as_they_are_published_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEURETIC_DATA", str(tmp_path))
+    problem = {"iIndex": 7, "sQuestion": " 2 and 3? ", "lSolutions": [5.0], "lEquations": ["X=2+3"], "lAlignments": [1]}
+    options = ["A)1", "B)2", "C)3", "D)4", "E)5"]
+    written = {
+        "gsm8k/test.jsonl": "\n".join(map(json.dumps, GSM8K)),
+        "multiarith/multiarith.json": json.dumps([problem]),
+        "aqua/test.json": json.dumps({"question": "2?", "options": options, "correct": "B", "rationale": "so"}),
+        "mmlu_test/virology_test.csv": '"Is ""it"", say,\nso?",yes,no, both ,neither,C\r\nWhy?,1,2,3,4,A\r\n',
+        "scan/length_train.txt": "IN: walk left OUT: I_TURN_LEFT I_WALK\n",
+    } | {
+        f"bbh/{task}.json": json.dumps(
+            {"canary": "c", "examples": [{"input": f"{task} {k}?", "target": k} for k in (0, 1)]}
+        )
+        for task in BBH_TASKS
+    }
+    for place, text in written.items():
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+
+    assert [(q.id, q.target) for q in questions("gsm8k")] == [("0", "4"), ("1", "1080")]
+    [problem] = questions("multiarith")
+    assert (problem.text, problem.target, problem.id) == ("2 and 3?", "5", "7")
+    [question] = questions("aqua")
+    assert (question.target, question.choices[1]) == ("B", "2")
+    quoted, other = questions("mmlu/virology")
+    assert (quoted.text, quoted.choices, quoted.target) == ('Is "it", say,\nso?', ("yes", "no", "both", "neither"), "C")
+    assert (quoted.id, other.id, other.about["subject"]) == ("virology/0", "virology/1", "virology")
+    [command] = questions("scan/length", "train")
+    assert command.target == "I_TURN_LEFT I_WALK"
+    found = question_set("bbh").questions
+    assert len(found) == 2 * len(BBH_TASKS)
+    assert [(q.id, q.text, q.target) for q in questions("bbh/navigate")] == [
+        ("navigate/0", "navigate 0?", "0"), ("navigate/1", "navigate 1?", "1"),
+    ]  # fmt: skip
+
+    (tmp_path / "multiarith/multiarith.json").write_text(json.dumps([{"sQuestion": "?", "lSolutions": [1, 2]}]))
+    with pytest.raises(ValueError, match="problem must have sQuestion, lEquations, and one of lSolutions"):
+        questions("multiarith")
+    (tmp_path / "mmlu_test/virology_test.csv").write_text('"Why?,1,2,3,4,A\n')
+    with pytest.raises(ValueError, match=r"virology_test\.csv must be CSV with balanced quotes"):
+        questions("mmlu/virology")
+    (tmp_path / "bbh/navigate.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"navigate\.json must be JSON with examples"):
+        questions("bbh")
+
+
+def test_every_published_file_has_an_address_and_a_checksum() -> None:
+    sets = [("gsm8k", "train", ""), ("gsm8k", "test", ""), ("aqua", "test", ""), ("multiarith", "test", "")]
+    sets += [("bbh", "test", ""), ("mmlu", "test", "")] + [
+        ("scan", p, s) for s in SCAN_SPLITS for p in ("train", "test")
+    ]
+    found = [file for family, part, which in sets for file in published(family, part, which)]
+    assert len(found) == len({file.urls for file in found}) == 2 + 1 + 1 + len(BBH_TASKS) + 57 + 6
+    assert [Path(file.place).stem for file in published("bbh", "test", "")] == list(BBH_TASKS)
+    for file in found:
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        [url] = file.urls
+        assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/[\w./-]+", url)
 
 
 @pytest.mark.parametrize(("text", "number"), [("1,080", "1080"), ("39.0", "39"), ("$2.50", "2.5"), ("-3", "-3")])

@@ -68,7 +68,7 @@ def find(name: str, sources: Sequence[Sequence[File]]) -> tuple[int, Found]:
                 return number, found
     for number, files in enumerate(sources):
         if all(file.urls for file in files):
-            return number, _downloaded(name, files)
+            return number, _downloaded(files, _missing(name, sources[0]))
     raise FileNotFoundError(_missing(name, sources[0]))
 
 
@@ -93,24 +93,22 @@ def _in(folder: Path, files: Sequence[File]) -> Found | None:
 
 def _missing(name: str, files: Sequence[File]) -> str:
     folder = os.environ.get("HEURETIC_DATA", "")
-    places = " and ".join(file.place for file in files)
+    places = " and ".join(file.place for file in files[:3]) + f" and {len(files) - 3} more" * (len(files) > 3)
     return f"HEURETIC_DATA must name a folder with {places}, for {name}, got {folder!r}"
 
 
-def _downloaded(name: str, files: Sequence[File]) -> Found:
+def _downloaded(files: Sequence[File], missing: str) -> Found:
     cache = cache_folder()
     if os.environ.get("HEURETIC_OFFLINE", "") not in ("", "0"):
-        raise FileNotFoundError(f"{_missing(name, files)}. Try HEURETIC_OFFLINE=0, which lets it be downloaded")
+        raise FileNotFoundError(f"{missing}. Try HEURETIC_OFFLINE=0, which lets it be downloaded")
     if cache is None:
-        raise FileNotFoundError(
-            f"{_missing(name, files)}. Try pip install 'heuretic[data]', with which it is downloaded"
-        )
+        raise FileNotFoundError(f"{missing}. Try pip install 'heuretic[data]', with which it is downloaded")
     from heuretic.data.download import download
 
     try:
         paths = tuple(download(file, cache / "files") for file in files)
     except (OSError, ImportError) as error:
-        raise FileNotFoundError(f"{_missing(name, files)}, and it cannot be downloaded: {error}") from error
+        raise FileNotFoundError(f"{missing}, and it cannot be downloaded: {error}") from error
     return Found(paths, _together(files, [file.sha256 for file in files]))
 
 

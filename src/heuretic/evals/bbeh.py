@@ -5,7 +5,6 @@ Kazemi et al. 2025, "BIG-Bench Extra Hard", arXiv:2502.19187; the rules are thos
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +14,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from heuretic.data.files import File, find
-from heuretic.data.records import Corrupt, Records, unreadable
+from heuretic.data.records import Corrupt, Records
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.results import Estimate, Results
 from heuretic.evals.short_answers import same_answer, short_answer
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse
-from heuretic.lm.question_sets import json_lines
+from heuretic.lm.published_questions import examples, records_of
 from heuretic.lm.strategies import Attempting, ChainOfThought
 from heuretic.symbolic import Symbolic, field
 
@@ -230,7 +229,7 @@ class BBEH(Evaluation):
         numbers: Counter[str] = Counter()
         for path in paths:
             lines = path.name.endswith(".jsonl.gz")
-            rows = json_lines(path, records, ("input", "target")) if lines else _examples(path, records)
+            rows = records_of(path, records, ("input", "target")) if lines else examples(path, records)
             for row, record in rows:
                 task = "mini" if self.mini else str(record.get("task") or path.stem).removeprefix("bbeh_")
                 if not self.mini and task not in TASKS:
@@ -295,17 +294,3 @@ class BBEH(Evaluation):
         if options and re.fullmatch(r"\([A-Z]\)", str(question.target)):
             return 1 / len(options)
         return None if self.mini else 0.0
-
-
-def _examples(path: Path, records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        rows = json.loads(path.read_text("utf-8"))["examples"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable(path, "JSON with examples", error) from error
-    for row, record in enumerate(rows):
-        if isinstance(record, dict) and isinstance(record.get("input"), str) and record.get("target") is not None:
-            yield row, record
-        else:
-            records.refuse(
-                path, row, "record must have input and target", sorted(record) if isinstance(record, dict) else record
-            )

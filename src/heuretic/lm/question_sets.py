@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import random
 import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from heuretic.data.files import data_file
-from heuretic.data.records import Corrupt, Records, unreadable
-from heuretic.data.tables import json_rows
+from heuretic.data.files import File, find
+from heuretic.data.records import Corrupt, Records
+from heuretic.lm.published_questions import lines, published, records_of
 from heuretic.lm.questions import Question
 
 BBH_TASKS: tuple[str, ...] = (
@@ -86,7 +84,7 @@ def question_set(
     count: int = 500,
     seed: int = 0,
 ) -> QuestionSet:
-    """Return a set of questions from `$HEURETIC_DATA`, or a generated one.
+    """Return a set of questions from `$HEURETIC_DATA`, from the cache, downloaded into it, or generated.
 
     Args:
         name: One of
@@ -101,7 +99,7 @@ def question_set(
         repeated: "keep" the questions as they are published, some of which are there twice, or "drop" all but the first; those
             whose answers contradict each other are dropped altogether. Dropping keeps parts of one set apart.
         count, seed: How many questions to generate, and which. Not for the others.
-    Raises: FileNotFoundError if the file is not there; ValueError for an unknown name or part, a file or record that cannot be
+    Raises: FileNotFoundError if the files are not there and cannot be downloaded; ValueError for an unknown name or part, a file or record that cannot be
         read, an identifier that occurs twice, or if no question is left.
     """
     family, _, which = name.partition("/")
@@ -127,14 +125,16 @@ def question_set(
         "mmlu": "mmlu_test/mmlu_test.jsonl.gz",
         "scan": f"scan/{which}_{part}.txt.gz",
     }[family]
-    path, checksum = data_file(place, f"{name} is not downloaded; put the file there.")
+    _, files = find(name, [[File(place)], published(family, part, which)])
     records = Records(corrupt)
-    found = tuple(_READERS[family](path, records, which))
+    found = tuple(question for path in files.paths for question in _READERS[family](path, records, which))
     if repeated == "drop":
         found = _first_of_each(found)
     if not found:
-        raise ValueError(f"{name} must have at least one question, got none at {path}. Try getting the file anew")
-    return QuestionSet(f"{name} {part}", found, checksum)
+        raise ValueError(
+            f"{name} must have at least one question, got none at {files.paths[0]}. Try getting the file anew"
+        )
+    return QuestionSet(f"{name} {part}", found, files.checksum)
 
 
 def canonical_target(text: str) -> str:
@@ -149,7 +149,7 @@ def canonical_target(text: str) -> str:
 
 
 def _gsm8k(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in json_lines(path, records, ("question", "answer")):
+    for row, record in records_of(path, records, ("question", "answer")):
         rationale, found, gold = str(record["answer"]).rpartition("####")
         try:
             target = canonical_target(gold) if found else ""
@@ -163,7 +163,7 @@ def _gsm8k(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _multiarith(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in json_lines(path, records, ("question", "answer")):
+    for row, record in records_of(path, records, ("question", "answer")):
         try:
             target = canonical_target(str(record["answer"]))
         except ValueError:
@@ -174,7 +174,7 @@ def _multiarith(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _aqua(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in json_lines(path, records, ("question", "options", "correct")):
+    for row, record in records_of(path, records, ("question", "options", "correct")):
         options = record["options"] if isinstance(record["options"], list) else []
         lettered = [re.fullmatch(r"\(?([A-E])\)\s*(.*)", str(option), re.DOTALL) for option in options]
         letters = [match[1] for match in lettered if match]
@@ -188,7 +188,7 @@ def _aqua(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
     numbers: Counter[str] = Counter()
-    for row, record in json_lines(path, records, ("input", "target", "task")):
+    for row, record in records_of(path, records, ("input", "target", "task")):
         task = record["task"]
         number = numbers[task]
         numbers[task] += 1
@@ -201,7 +201,7 @@ def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _mmlu(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, record in json_lines(path, records, ("question", "choices", "answer", "subject")):
+    for row, record in records_of(path, records, ("question", "choices", "answer", "subject")):
         choices = record["choices"] if isinstance(record["choices"], list) else []
         letters = "ABCDEFGHIJ"[: len(choices)]
         if len(choices) < 2 or record["answer"] not in tuple(letters):
@@ -216,7 +216,7 @@ def _mmlu(path: Path, records: Records, which: str) -> Iterator[Question]:
 
 
 def _scan(path: Path, records: Records, which: str) -> Iterator[Question]:
-    for row, line in enumerate(_lines(path, "commands in lines, gzipped")):
+    for row, line in enumerate(lines(path, "commands in lines")):
         match = re.fullmatch(r"IN: ([a-z ]+) OUT: ([A-Z_ ]+)", line.strip())
         if match is None:
             records.refuse(path, row, "line must be IN: command OUT: ACTIONS", repr(line[:60]))
@@ -232,34 +232,6 @@ _READERS: Mapping[str, Callable[[Path, Records, str], Iterator[Question]]] = {
     "mmlu": _mmlu,
     "scan": _scan,
 }
-
-
-def json_lines(path: Path, records: Records, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield row and record of a gzipped file of JSON lines: those with all columns, a text in the first, and an index that is new.
-
-    Raises: ValueError for a file or a record that cannot be read; `records` may leave the latter out.
-    """
-    seen: dict[Any, int] = {}
-    for row, record in json_rows(path, records, columns):
-        asked = record[columns[0]]
-        if not isinstance(asked, str) or not asked.strip():
-            records.refuse(path, row, f"{columns[0]} must be a text", repr(asked))
-            continue
-        index = record.get("index")
-        named = (record.get("subject"), index)
-        if index is not None and named in seen:
-            records.refuse(path, row, "index must be new", f"{index!r}, which row {seen[named]} has too")
-            continue
-        seen[named] = row
-        yield row, record
-
-
-def _lines(path: Path, rule: str) -> Iterator[str]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield from (line.rstrip("\n") for line in file if line.strip())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise unreadable(path, rule, error) from error
 
 
 def _first_of_each(found: Iterable[Question]) -> tuple[Question, ...]:

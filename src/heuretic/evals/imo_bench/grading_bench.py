@@ -71,6 +71,7 @@ class GradingBench(Evaluation):
             )
         records, questions = Records(self.corrupt), []
         columns = ("Grading ID", "Problem ID", "Problem", "Response", "Points")
+        columns += ("Solution", "Grading guidelines") if self.shown else ()
         for row, each in csv_rows(path, records, columns, new="Grading ID"):
             if not re.fullmatch(r"[0-7](?:\.0)?", each["Points"].strip()):
                 records.refuse(path, row, "Points must be 0 to 7", repr(each["Points"]))

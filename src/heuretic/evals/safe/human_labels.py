@@ -11,12 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heuretic.data.files import data_file, sha256
+from heuretic.data.files import File, find, sha256
 from heuretic.data.records import Corrupt, Records
 from heuretic.data.tables import json_rows
 from heuretic.evals.safe.rating import Label
 
-WRITERS: tuple[str, ...] = ("ChatGPT", "InstructGPT", "PerplexityAI")
+_PUBLISHED = (
+    "https://raw.githubusercontent.com/google-deepmind/long-form-factuality/9d27158d198ced0a9d8271a80147cae580614601"
+    "/third_party/factscore/labeled_data"
+)
+_CHECKSUMS = {
+    "ChatGPT": "b58fe7113acc28dee8d3e6ee7e426bfdedaa293bba270f0977f568b9319e92d4",
+    "InstructGPT": "4ec1fa538a9f99606130c76db63d4af7f203ca460954a3edd7c4d0e385cd2d58",
+    "PerplexityAI": "81ada151f2de8b7c205e3c15491e54b92d89bfb37b05366dca8b7a0486f109ff",
+}
+WRITERS: tuple[str, ...] = tuple(_CHECKSUMS)
 HUMAN: Mapping[str, Label] = {"S": "supported", "NS": "not supported", "IR": "irrelevant"}
 
 
@@ -71,11 +80,11 @@ def human_labels(folder: str | Path | None = None, *, corrupt: Corrupt = "raise"
 
     Args:
         folder: With `ChatGPT.jsonl.gz`, `InstructGPT.jsonl.gz` and `PerplexityAI.jsonl.gz`; by default
-            `$HEURETIC_DATA/factscore_labels`. corrupt: Raise for a record that cannot be read, or "skip" it.
+            `$HEURETIC_DATA/factscore_labels`, else the published files of 183 persons, downloaded. corrupt: Raise for a record that cannot be read, or "skip" it.
     Raises: FileNotFoundError if a file is not there; ValueError for a file or record that cannot be read, a person who occurs twice in a
         file, or if there is no labelled fact.
     """
-    found = {writer: _found(folder, f"{writer}.jsonl.gz") for writer in WRITERS}
+    found = {writer: _found(folder, writer) for writer in WRITERS}
     records = Records(corrupt)
     read = {writer: {row["topic"]: row for row in _records(path, records)} for writer, (path, _) in found.items()}
     facts: list[HumanFact] = []
@@ -97,12 +106,15 @@ def human_labels(folder: str | Path | None = None, *, corrupt: Corrupt = "raise"
     return HumanLabels(tuple(facts), digest, unlabelled, notes)
 
 
-def _found(folder: str | Path | None, name: str) -> tuple[Path, str]:
+def _found(folder: str | Path | None, writer: str) -> tuple[Path, str]:
     if folder is None:
-        return data_file(f"factscore_labels/{name}", "The labels are not downloaded; put the files there.")
-    path = Path(folder) / name
+        own, published = f"factscore_labels/{writer}.jsonl.gz", f"factscore_labels/{writer}.jsonl"
+        address = (f"{_PUBLISHED}/{writer}.jsonl",)
+        _, files = find("human labels", [[File(own)], [File(published, address, _CHECKSUMS[writer])]])
+        return files.paths[0], files.checksum
+    path = Path(folder) / f"{writer}.jsonl.gz"
     if not path.is_file():
-        raise FileNotFoundError(f"folder must have {name}, got {folder}, where it is not")
+        raise FileNotFoundError(f"folder must have {path.name}, got {folder}, where it is not")
     return path, sha256(path)
 
 
