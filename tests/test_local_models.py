@@ -3,6 +3,8 @@
 import asyncio
 import math
 import struct
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from heuretic.lm import LanguageModel, ModelError, Sampling, model
 from heuretic.lm.local.chat import written_out
 from heuretic.lm.local.draws import Draw, pick
 from heuretic.lm.local.provider import LocalModel
+from heuretic.lm.thinking import said_and_thought, said_from
 
 T = TypeVar("T")
 WORDS = [f"w{k}" for k in range(90)]
@@ -150,6 +153,53 @@ def test_a_stop_text_ends_a_sample_and_is_no_part_of_it(small: LanguageModel) ->
     assert cut.text == whole.text[: whole.text.find(end)]
     assert cut.usage.output_tokens < 12
     assert whole.outcome == "truncated"
+
+
+def test_a_stop_text_in_reasoning_that_the_prompt_began_ends_nothing(small: LanguageModel) -> None:
+    prompt = f"{text(1, 2)} <think>"
+    thought = run(small.sample(prompt, 1, Sampling(max_tokens=12)))[0]
+    assert (thought.text, thought.outcome) == ("", "truncated")
+    words = thought.reasoning.split()
+    again = run(small.sample(prompt, 1, Sampling(max_tokens=12, stop=(f"{words[5]} {words[6]}",))))[0]
+    assert again == thought
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("a b", 0), ("<think>a", None), ("<thinking>a", None), ("a</think>b", 9), ("<reasoning>a</reasoning>b", 24),
+        ("<think>a</think>b<think>c", None), ("a <think>b</think>c</think>", 27),
+    ],
+)  # fmt: skip
+def test_where_reasoning_ends(written: str, place: int | None) -> None:
+    assert said_from(written) == place
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "thoughts", "open_ended"),
+    [
+        ("5", "5", [], False), ("<think>a</think>\n5", "5", ["a"], False), ("a</thinking>\n5", "5", ["a"], False),
+        ("5 <thinking>a</thinking>", "5 ", ["a"], False), ("5 <reasoning>a", "5 ", ["a"], True), ("2 < 3", "2 < 3", [], False),
+        ("a</think>5 <think>b</think>6", "5 6", ["a", "b"], False),
+    ],
+)  # fmt: skip
+def test_reasoning_is_no_part_of_what_is_said(written: str, said: str, thoughts: list[str], open_ended: bool) -> None:
+    assert said_and_thought(written) == (said, thoughts, open_ended)
+
+
+def test_a_program_may_end_while_a_model_writes(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "llama", context=8192)
+    script = f"""
+import asyncio, time
+from heuretic.lm import Sampling, model
+from heuretic.lm.waiting import _loop
+asked = model("heuretic/{folder}", cache=None)
+asyncio.run_coroutine_threadsafe(asked.sample("w1 w2", 4, Sampling(max_tokens=8000, temperature=1.0)), _loop())
+while asked.inspect.api.engine.steps < 5:
+    time.sleep(0.01)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_cancelled_request_frees_its_slots(small: LanguageModel) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from heuretic.lm.thinking import said_and_thought
+
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys("‘’‛ʼ′＇", "'"),
@@ -19,7 +21,6 @@ _CHARACTERS = str.maketrans(
         **{chr(wide): chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F) if chr(wide) not in "＇＂－"},
     }
 )
-_REASONING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _UNDERLINES = re.compile(r"(?<!\w)__(?=\S)|(?<=\S)__(?!\w)")
 _LATEX = re.compile(r"\\[()\[\],;!]")
 _CUE = re.compile(r"\bthe\s+(?:(?:final|correct|right|best)\s+)*answer\s+is\b[\s:*_]*", re.IGNORECASE)
@@ -52,7 +53,7 @@ def short_answer(text: str) -> str | None:
     to a reason ("because"); of an option with its text, "(B) both", the letter. Reasoning in tags is not looked at, and where its
     tag is not closed there is no answer.
     """
-    text = _unmarked(plain(_REASONING.sub("", text) if "<" in text else text)).strip()
+    text = _unmarked(plain(said_and_thought(text)[0])).strip()
     if word := _WORD.search(text):
         for cue in (_CUE, _HEADING):
             ends = [found.end() for found in cue.finditer(text, max(0, word.start() - 80))]

@@ -38,6 +38,7 @@ from heuretic.lm.budget import Budget, Price
 from heuretic.lm.cache import ReplyCache
 from heuretic.lm.replies import Outcome, Reply, Usage
 from heuretic.lm.sampling import Sampling
+from heuretic.lm.thinking import said_and_thought
 
 Messages = str | Sequence[ChatMessage]
 _SEVERAL = {"openai_compatible", "google", "grok", "vllm", "together", "sglang", "llama_cpp_python"}
@@ -56,9 +57,6 @@ _RETRIES = 5
 _ATTEMPT_S = 300
 _ALL_ATTEMPTS_S = 600
 """A service has this long for one attempt; none begins after so long. Both, and the retries, are settings in `defaults`."""
-_THINKING = re.compile(r"<(think|thinking|reasoning)>(.*?)(</\1>|\Z)", re.DOTALL)
-_THOUGHT_FIRST = re.compile(r"\A((?:(?!<think>).)*?)</(think|thinking|reasoning)>", re.DOTALL)
-"""Some models' prompts open the tag, so that only its end is in the text."""
 _OVERFLOW = re.compile(
     r"context.length|context.window|context.size|maximum context|prompt is too long|input is too long|too many (input )?tokens"
     r"|token count .{0,40}exceeds|maximum number of tokens",
@@ -441,14 +439,8 @@ def _parts(message: ChatMessage) -> tuple[str, str, bool]:
         thought = [
             (p.summary or "") if p.redacted else p.reasoning for p in message.content if isinstance(p, ContentReasoning)
         ]
-    text = message.text
-    if first := _THOUGHT_FIRST.match(text):
-        thought.append(first[1])
-        text = text[first.end() :].lstrip("\n")
-    found = list(_THINKING.finditer(text))
-    thought += [m[2] for m in found]
-    said = _THINKING.sub("", text).strip("\n") if found else text
-    return said, "\n".join(t for t in thought if t), any(not m[3] for m in found)
+    said, tagged, open_ended = said_and_thought(message.text)
+    return said, "\n".join(each for each in thought + tagged if each), open_ended
 
 
 def _media_bytes(part: Content) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
 import time
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from heuretic.lm.local.decoder import Decoder, Row, Segment
 from heuretic.lm.local.draws import Draw, pick
+from heuretic.lm.thinking import said_from
 
 _SHARED = 32
 """Fewest tokens that two prompts must have in common for their keys and values to be kept once."""
@@ -66,6 +68,7 @@ class Request:
     Attributes:
         prompt: Token ids, at least one. choices: The samples to draw.
         max_tokens: Most tokens of a choice. stop: Texts that end it, and are not part of it. ends: Tokens that end it.
+        opening: The tag that the prompt ends with, if choices begin with reasoning; it becomes part of their texts.
         chances: Whether log-probabilities are wanted, and top: of how many of the likeliest tokens beside it.
         scored: If > 0, nothing is generated: the log-probabilities of the last `scored` tokens of the prompt are wanted.
         done: Called in the engine's thread, with None or an exception.
@@ -78,6 +81,7 @@ class Request:
     stop: tuple[str, ...]
     ends: frozenset[int]
     done: Callable[[BaseException | None], None]
+    opening: str = ""
     chances: bool = False
     top: int = 0
     scored: int = 0
@@ -162,6 +166,8 @@ class Engine:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="heuretic-model", daemon=True)
                 self._thread.start()
+                # A thread that is in torch when the interpreter ends aborts the process.
+                atexit.register(self.close)
             self._wake.notify()
 
     def close(self) -> None:
@@ -171,6 +177,7 @@ class Engine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+            atexit.unregister(self.close)
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -457,11 +464,10 @@ class Engine:
         choice.text += added
         choice._shown, choice._read = choice._read, len(choice.tokens)
         longest = max(map(len, request.stop))
-        opened = choice.text.rfind("<think>")
-        closed = choice.text.rfind("</think>")
-        if opened > closed:
+        said = said_from(request.opening + choice.text)
+        if said is None:
             return False
-        begin = max(0, start - longest + 1, closed + 8 if closed >= 0 else 0)
+        begin = max(0, start - longest + 1, said - len(request.opening))
         found = [p for p in (choice.text.find(s, begin) for s in request.stop) if p >= 0]
         if not found:
             return False

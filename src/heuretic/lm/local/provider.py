@@ -26,6 +26,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from heuretic.lm.local.chat import written_out
 from heuretic.lm.local.draws import Draw, stream
 from heuretic.lm.local.engine import Choice, Engine, Request
+from heuretic.lm.thinking import opening
 
 
 class PromptTooLong(ValueError):
@@ -135,17 +136,18 @@ class LocalModel(ModelAPI):
         if len(prompt) >= self.context:
             return self._overflow(len(prompt))
         seed = config.seed if config.seed is not None else int.from_bytes(os.urandom(4), "big")
+        begun = opening(self.prompt(input))
         draw = Draw(1.0 if config.temperature is None else config.temperature, config.top_k, config.top_p)
         request = await self._answered(
             Request(
                 prompt, [Choice(j, draw, stream(seed + j)) for j in range(count)], most, tuple(config.stop_seqs or ()),
-                self.ends, lambda error: None, bool(config.logprobs), config.top_logprobs or 0,
+                self.ends, lambda error: None, begun, bool(config.logprobs), config.top_logprobs or 0,
             )
         )  # fmt: skip
         counts = [len(choice.tokens) for choice in request.choices]
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(choice, bool(config.logprobs)) for choice in request.choices],
+            choices=[self._choice(choice, begun, bool(config.logprobs)) for choice in request.choices],
             usage=ModelUsage(
                 input_tokens=request.processed,
                 input_tokens_cache_read=request.spared,
@@ -250,7 +252,7 @@ class LocalModel(ModelAPI):
             metadata={"output_tokens": [0]},
         )
 
-    def _choice(self, choice: Choice, chances: bool) -> ChatCompletionChoice:
+    def _choice(self, choice: Choice, begun: str, chances: bool) -> ChatCompletionChoice:
         content = None
         if chances:
             content = [
@@ -262,7 +264,7 @@ class LocalModel(ModelAPI):
                 for c in choice.chances
             ]
         return ChatCompletionChoice(
-            message=ChatMessageAssistant(content=choice.text, model=self.model_name, source="generate"),
+            message=ChatMessageAssistant(content=begun + choice.text, model=self.model_name, source="generate"),
             stop_reason=choice.ended,  # pyright: ignore[reportArgumentType]
             logprobs=Logprobs(content=content) if content is not None else None,
         )
