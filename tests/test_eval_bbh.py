@@ -74,6 +74,12 @@ def test_answers_are_extracted_as_the_harness_does(text: str, found: str) -> Non
         ("apple, bean, corn", "apple bean corn", True),
         ("apple corn bean", "apple bean corn", False),
         ("", "No", False),
+        ("yes/no", "Yes", False),
+        ("not valid", "invalid", True),
+        ("not plausible", "implausible", True),
+        ("not valid", "valid", False),
+        ("not yes", "Yes", False),
+        ("(A) (B)", "(A)", False),
     ],
 )
 def test_answers_are_matched_however_they_are_written(answer: str, target: str, same: bool) -> None:

@@ -33,7 +33,7 @@ from heuretic.evals.estimating import estimate
 from heuretic.evals.judging import needed, verdict
 from heuretic.evals.labelled import Labelled
 from heuretic.evals.log import record
-from heuretic.evals.results import bootstrap_mean
+from heuretic.evals.results import bootstrap_mean, mean_difference
 from heuretic.evals.running import evaluate
 from heuretic.lm import Answer, Budget, LanguageModel, Price, Question, ReplyCache, Sampling
 from heuretic.lm.strategies import ChainOfThought, Direct, SelfConsistency
@@ -426,6 +426,24 @@ def test_intervals_are_as_wide_as_they_should_be() -> None:
     assert bootstrap_mean([0.0] * 40, [str(k // 4) for k in range(40)]).high == pytest.approx(0.2775, abs=1e-4)
     assert (bootstrap_mean([0.5]).value, bootstrap_mean([0.5]).low) == (0.5, None)
     assert math.isnan(bootstrap_mean([]).value)
+
+
+def test_intervals_of_differences_are_mirrored_when_runs_are_swapped() -> None:
+    differences = np.array([1.0] * 12 + [-1.0] * 8 + [0.0] * 20)
+    one, other = mean_difference(differences), mean_difference(-differences)
+    assert (one.low, one.high) == (-other.high, -other.low)  # pyright: ignore[reportOptionalOperand]
+    assert (one.low, one.high) == (pytest.approx(-0.1225, abs=1e-3), pytest.approx(0.3130, abs=1e-3))
+    only = mean_difference([1.0] * 10 + [0.0] * 30)
+    mirrored = mean_difference([-1.0] * 10 + [0.0] * 30)
+    assert (only.low, only.high) == (-mirrored.high, -mirrored.low)  # pyright: ignore[reportOptionalOperand]
+    none = mean_difference([0.0] * 40)
+    assert none.value == 0
+    assert none.high == -none.low > 0  # pyright: ignore[reportOptionalOperand]
+    rng, inside = np.random.default_rng(2), 0
+    for _ in range(300):
+        drawn = mean_difference(rng.choice([1.0, 0.0, -1.0], 40, p=[0.25, 0.65, 0.1]))
+        inside += drawn.low <= 0.15 <= drawn.high  # pyright: ignore[reportOptionalOperand]
+    assert 0.91 <= inside / 300 <= 0.99
 
 
 def test_numbers_over_the_means_of_groups() -> None:

@@ -19,8 +19,9 @@ from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.results import Estimate, Results
 from heuretic.evals.short_answers import same_answer, short_answer
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
-from heuretic.lm.parsing import Parse
+from heuretic.lm.parsing import CUE, Parse
 from heuretic.lm.published_questions import examples, records_of
+from heuretic.lm.question_sets import first_of_each
 from heuretic.lm.strategies import Attempting, ChainOfThought
 from heuretic.symbolic import Symbolic, field
 
@@ -161,6 +162,7 @@ def adjusted_harmonic_mean(accuracies: Sequence[float] | np.ndarray, percent: bo
 class Extract(Symbolic):
     """The parser of BBEH's answers, see `extract`. A reply without text has none."""
 
+    cue: str = field(default=CUE, doc="what tells in a reply that was cut off that an answer was finished")
     official: bool = field(default=False, doc="as published")
 
     def __call__(self, text: str, question: Question) -> str | None:
@@ -213,14 +215,17 @@ class BBEH(Evaluation):
         form, found = find("bbeh", [[File(place)], published])
         records = Records(self.corrupt)
         kept = tuple(self._questions(found.paths, records))
-        first = tuple({question.text: question for question in reversed(kept)}.values())[::-1]
-        again = len(kept) - len(first)
+        first, contradicting = first_of_each(kept)
+        again = len(kept) - len({question.text for question in kept})
         if not kept:
             raise ValueError(f"bbeh must have at least one question, got none at {found.paths[0]}. Try getting it anew")
         notes = [f"{file}, row {row}, is left out: {why}" for file, row, why in records.bad]
+        done = "kept, as published" if self.repeated == "keep" else "left out"
         if again:
-            done = "kept, as published" if self.repeated == "keep" else "left out"
-            notes.append(f"{again} questions are there for the second time, and {done}")
+            notes.append(f"{again} questions are there again, and {done}")
+        if contradicting:
+            named = ", ".join(question.id for question in contradicting)
+            notes.append(f"equal questions with different targets are {done}: {named}")
         chosen = kept if self.repeated == "keep" else first
         checksums = {place if form == 0 else "bbeh": found.checksum}
         return Questions(lambda: chosen, len(chosen), checksums, tuple(notes))
@@ -235,13 +240,12 @@ class BBEH(Evaluation):
                 if not self.mini and task not in TASKS:
                     records.refuse(path, row, "task must be one of the 23 of BBEH", repr(task))
                     continue
-                about = {"task": record.get("subtask") or task if self.mini else task}
                 numbers[task] += 1
                 yield Question(
                     record["input"].strip(),
                     str(record["target"]).strip(),
                     id=f"{task}/{numbers[task] - 1}",
-                    about=about,
+                    about={"task": task},
                 )
 
     def strategy(self) -> Attempting:

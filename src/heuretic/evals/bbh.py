@@ -34,6 +34,7 @@ INVALID = "[invalid]"
 _STOPS = re.compile(r"</s>|Q|\n\n")
 _PUBLISHED = re.compile(r"(?<=the answer is )(.*)(?=.)")
 _WORDS = frozenset({"yes", "no", "true", "false", "valid", "invalid", "plausible", "implausible"})
+_OPPOSITES = {"valid": "invalid", "plausible": "implausible", "true": "false", "false": "true"}
 _MERGED = re.compile(r"^(logical_deduction|tracking_shuffled_objects)_(?:three|five|seven)_objects$")
 
 
@@ -57,8 +58,8 @@ def matches(answer: str, target: str) -> bool:
     if same_answer(found, target):
         return True
     if wanted in _WORDS:
-        first = re.match(r"(\w+)(?!\s+(?:or|and)\b)", found)
-        return first is not None and first[1] == wanted
+        first = re.match(r"(not )?(\w+)\b(?!\s*/|\s+(?:or|and)\b)", found)
+        return first is not None and (_OPPOSITES.get(first[2]) if first[1] else first[2]) == wanted
     if not re.search(r"\w", wanted):  # brackets, which may stand without spaces
         return "".join(canonical(answer).split()) == "".join(wanted.split())
     words = re.split(r"[\s,]+", wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heuretic.evals.results import Estimate, Results, Values, bootstrap_mean
+from heuretic.evals.results import Estimate, Results, Values, mean_difference
 from heuretic.study.comparison_statistics import holm
 
 PERMUTATIONS = 10_000
@@ -68,7 +68,7 @@ def _difference(name: str, results: Results, base_name: str, base: Results) -> D
     clusters = None if base.clusters is None else [base.clusters[int(k)] for k in theirs[known].tolist()]
     p = permutation_test(differences, clusters)
     return Difference(
-        name, base_name, bootstrap_mean(differences, clusters), p, p, int((differences > 0).sum()), int((differences < 0).sum()),
+        name, base_name, mean_difference(differences, clusters), p, p, int((differences > 0).sum()), int((differences < 0).sum()),
         int((differences == 0).sum()), len(results) + len(base) - 2 * len(pairs),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,6 +137,26 @@ def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | N
     Of zeros and ones it is Wilson's (1927), which is right for none and all of them too; of other values, and where clusters are
     given, the percentiles of a bootstrap over values or whole clusters (Efron and Tibshirani 1993, chapters 8 and 13).
     """
+    return _mean(values, clusters, (0.0, 1.0), lambda shares: Rate(float(shares.sum()), len(shares)).interval)
+
+
+def mean_difference(differences: Sequence[float] | Values, clusters: Sequence[str] | None = None) -> Estimate:
+    """Return the mean of paired differences with its 95% interval, whose ends change their signs with the differences.
+
+    Of -1, 0 and 1 (right or wrong answers) it is the adjusted Wald interval of Bonett and Price 2012, "Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data", which is no point where all are equal; of other
+    differences, and where clusters are given, the bootstrap of `bootstrap_mean`.
+    """
+    return _mean(differences, clusters, (-1.0, 0.0, 1.0), _bonett_price)
+
+
+def _mean(
+    values: Sequence[float] | Values,
+    clusters: Sequence[str] | None,
+    few: tuple[float, ...],
+    interval: Callable[[Values], tuple[float, float]],
+) -> Estimate:
+    """Return the mean of values with `interval` where all of them, one to a cluster, are of a `few`, else by a bootstrap."""
     held = np.asarray(values, float)
     if not len(held):
         return Estimate(float("nan"))
@@ -147,12 +168,19 @@ def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | N
     if len(sums) < 2:
         return Estimate(float(held.mean()), count=len(held))
     shares = sums / sizes
-    binary = set(np.unique(shares).tolist()) <= {0.0, 1.0}
-    if binary and (len(sums) == len(held) or np.ptp(shares) == 0):
-        low, high = Rate(float(shares.sum()), len(sums)).interval
+    if set(np.unique(shares).tolist()) <= set(few) and (len(sums) == len(held) or np.ptp(shares) == 0):
+        low, high = interval(shares)
     else:
         low, high = np.quantile(_resampled_means(sums, sizes, np.random.default_rng(0)), (0.025, 0.975))
     return Estimate(float(held.mean()), float(low), float(high), len(held))
+
+
+def _bonett_price(differences: Values) -> tuple[float, float]:
+    count = len(differences) + 2
+    better, worse = (float((differences == sign).sum() + 1) / count for sign in (1, -1))
+    centre = better - worse
+    half = 1.959963984540054 * math.sqrt((better + worse - centre**2) / count)
+    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def _resampled_means(sums: Values, sizes: Values, rng: np.random.Generator) -> Values:

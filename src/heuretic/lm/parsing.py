@@ -6,7 +6,7 @@ A parser is called with the text and the question and returns the canonical answ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -23,6 +23,13 @@ _NUMBER = re.compile(
 _MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "－": "-"})
 _MARKUP = re.compile(r"\*\*|__|`|\\boxed\{([^{}]*)\}|\\text\{([^{}]*)\}|\\[()\[\]!,;]")
 _FRACTION = re.compile(r"\\d?frac\{(\d+)\}\{(\d+)\}")
+_EQUATION = re.compile(r"[\d\s.,$()+*/x×÷-]+=")
+_ABOUT = "based|obtained|found|derived|given|calculated|computed|determined|supported|explained|in|on|at|from|by|because|since|as|that|"
+_ABOUT += "therefore|thus|also|not|what|unique|independent|always"
+_UNTOLD = re.compile(
+    rf"[\s*_.]*(?:\Z|(?:{_ABOUT})\s+\w|(?:correct|clear|consistent|verified|confirmed)\b)", re.IGNORECASE
+)
+"""What may follow "the answer is" where the answer is not told, but talked about."""
 _NARROW = re.compile(r"(?<=\d)[\u2009\u202f](?=\d{3}(?!\d))")
 
 
@@ -72,18 +79,33 @@ def _plain(value: Decimal) -> str:
 def without_markup(text: str) -> str:
     """Return a text without the signs of bold, code and LaTeX around what they mark, with plain minus signs."""
     text = _NARROW.sub(",", _FRACTION.sub(r"\1/\2", text.translate(_MINUS)))
-    return _MARKUP.sub(lambda m: m[1] or m[2] or "", text)
+    while (bare := _MARKUP.sub(lambda m: m[1] or m[2] or "", text)) != text:  # from the inside out
+        text = bare
+    return text
+
+
+def telling(text: str, ends: Sequence[int]) -> int:
+    """Return the last of the places behind cues where an answer follows; the last one if it does nowhere.
+
+    "The answer is: 5. Note: the answer is based on the table." tells it at the first cue, not at the second.
+    """
+    return next((end for end in reversed(ends) if not _UNTOLD.match(text, end)), ends[-1])
+
+
+def right_side(line: str) -> str:
+    """Return what an equation comes to, 11 for "5 + 6 = 11"; any other line as it is."""
+    return line.rpartition("=")[2] if _EQUATION.match(line) else line
 
 
 def after_cue(text: str, cue: str) -> str | None:
-    """Return what follows the last cue, letter case, a colon and markup aside; None if the cue is not there.
+    """Return what follows the last cue that tells an answer, letter case, a colon and markup aside; None if there is no cue.
 
     "The final answer is" and "The correct answer is" pass for "The answer is".
     """
     text = without_markup(text)
     words = [rf"(?:(?:final|correct)\s+)?{re.escape(w)}" if w == "answer" else re.escape(w) for w in cue.split()]
-    found = list(re.finditer(r"\s+".join(words), text, re.IGNORECASE)) if words else []
-    return text[found[-1].end() :].lstrip(" :\n") if found else None
+    ends = [found.end() for found in re.finditer(r"\s+".join(words), text, re.IGNORECASE)] if words else []
+    return text[telling(text, ends) :].lstrip(" :\n") if ends else None
 
 
 class FinalNumber(Symbolic):
@@ -98,10 +120,7 @@ class FinalNumber(Symbolic):
     def __call__(self, text: str, question: Question) -> str | None:
         rest = after_cue(text, self.cue)
         if rest is not None:
-            # An equation after the cue ("5 + 6 = 11") means its right side; only the first line counts.
-            line = rest.partition("\n")[0]
-            line = line.rpartition("=")[2] if re.match(r"[\d\s.,$()+*/x×÷-]+=", line) else line
-            found = _NUMBER.search(line)
+            found = _NUMBER.search(right_side(rest.partition("\n")[0]))
         elif self.anywhere and not is_refusal(text):
             numbers = list(_NUMBER.finditer(without_markup(text)))
             found = numbers[-1] if numbers else None
@@ -110,11 +129,23 @@ class FinalNumber(Symbolic):
         return None if found is None else _canonical(found)
 
 
+_DENIED = re.compile(
+    r"\b(?:not|instead of|rather than)\s+(?:option\s+)?{0}(?:\s*(?:,|\bn?or\b|\band\b)\s*{0})*"
+    r"|{0}\s+is\s+(?:wrong|incorrect|false|not (?:right|correct|true))".format(
+        r"(?:\([A-Z]\)|\b(?-i:[A-Z])\b(?!['’]))"
+    ),
+    re.IGNORECASE,
+)
+_ANOTHER = re.compile(
+    r"\s*(?:\b(?:or|and)\s+(?:option\s+)?\(?(?-i:[A-Z])\b|[/&]|,?\s*\([A-Z]\)|,\s*(?-i:[A-Z])\b(?!['’]))", re.IGNORECASE
+)
+
+
 class Choice(Symbolic):
     """The letter of the option that is chosen, as "(B)" says; the option's own text counts as its letter.
 
     After the last cue, or in the whole text if it has none: a letter in brackets, a letter alone, or the text of exactly one
-    option. Letters that the question has no option for are no answer.
+    option. Letters that the question has no option for, that are denied ("not (A)") or that come in twos ("A or B") are no answer.
     """
 
     cue: str = field(default=CUE, doc="what the answer comes after")
@@ -123,19 +154,22 @@ class Choice(Symbolic):
         said_so = after_cue(text, self.cue)
         if said_so is None and is_refusal(text):
             return None
-        rest = without_markup(text).strip() if said_so is None else said_so.partition("\n")[0]
+        rest = without_markup(text) if said_so is None else said_so.partition("\n")[0]
+        rest = rest.strip(" \n\"'$“”")
         options = question.choices
         last = chr(64 + len(options)) if options else "Z"
-        bracketed = re.findall(rf"\(([A-{last}])\)", rest, re.IGNORECASE)
-        if bracketed and len({b.upper() for b in bracketed}) == 1:
-            return bracketed[0].upper()
-        alone = re.match(rf"(?:option\s+)?\(?([A-{last}])\)?(?=[\s.,:;)]|$)(?!\s+[a-z])", rest) or re.fullmatch(
-            rf"\(?([A-{last}])\)?[.\s]*", rest, re.IGNORECASE
+        named = _DENIED.sub("", rest)
+        alone = re.fullmatch(rf"([A-{last}])[.)\s]*", named, re.IGNORECASE) or re.match(
+            rf"(?:[Oo]ption\s+|[Cc]hoice\s+)?([A-{last}])(?![\w)'’])(?!\s+(?!because|since|as\b|is correct|is right)[a-z])",
+            named,
         )
-        if alone:
-            return alone[1].upper()
-        if bracketed:  # of several without a cue, none is said to be the answer
-            return None if said_so is None else bracketed[0].upper()
+        bracketed = list(re.finditer(rf"\(([A-{last}])\)", named, re.IGNORECASE))
+        found = alone or next(iter(bracketed), None)
+        if found:
+            among = {each[1].upper() for each in (found, *bracketed)}
+            # Of several, the first is the answer where one was announced, unless they stand side by side.
+            sure = len(among) == 1 or said_so is not None
+            return found[1].upper() if sure and not _ANOTHER.match(named, found.end()) else None
         said = _words(rest)
         inside = [k for k, option in enumerate(options) if _words(option) and f" {_words(option)} " in f" {said} "]
         # An option within another option ("5" in "5 apples") gives way to the longer one.

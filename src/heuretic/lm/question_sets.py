@@ -6,10 +6,10 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from heuretic.data.files import File, find
 from heuretic.data.records import Corrupt, Records
@@ -129,7 +129,7 @@ def question_set(
     records = Records(corrupt)
     found = tuple(question for path in files.paths for question in _READERS[family](path, records, which))
     if repeated == "drop":
-        found = _first_of_each(found)
+        found, _ = first_of_each(found)
     if not found:
         raise ValueError(
             f"{name} must have at least one question, got none at {files.paths[0]}. Try getting the file anew"
@@ -234,14 +234,21 @@ _READERS: Mapping[str, Callable[[Path, Records, str], Iterator[Question]]] = {
 }
 
 
-def _first_of_each(found: Iterable[Question]) -> tuple[Question, ...]:
+def first_of_each(found: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Return the first of all equal questions of a task, and those left out because equal questions have different targets."""
+    targets: dict[tuple[str, str], set[Any]] = {}
     first: dict[tuple[str, str], Question] = {}
-    contradicting = set()
     for question in found:
-        key = (str(question.about.get("task", "")), question.text)
-        if first.setdefault(key, question).target != question.target:
-            contradicting.add(key)
-    return tuple(question for key, question in first.items() if key not in contradicting)
+        first.setdefault(_key(question), question)
+        targets.setdefault(_key(question), set()).add(question.target)
+    return (
+        tuple(question for key, question in first.items() if len(targets[key]) == 1),
+        tuple(question for question in found if len(targets[_key(question)]) > 1),
+    )
+
+
+def _key(question: Question) -> tuple[str, str]:
+    return str(question.about.get("task", "")), question.text
 
 
 def _last_letters(name: str, which: str, part: str, count: int, seed: int) -> QuestionSet:
