@@ -264,7 +264,7 @@ def test_a_file_of_questions_is_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="questions must have targets"):
         evaluate(Labelled(set=str(file)), right_below(4))
     file.write_text('{"question": "What is 1 + 1?", "answer"\n')
-    with pytest.raises(ValueError, match=r"mine\.jsonl line 1 must be JSON"):
+    with pytest.raises(ValueError, match=r"record must be JSON, got .*mine\.jsonl, row 0"):
         evaluate(Labelled(set=str(file)), right_below(4))
     with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
         evaluate(Labelled(set="missing.csv"), right_below(4))
@@ -333,7 +333,7 @@ def test_a_run_that_fails_leaves_no_log(tmp_path: Path) -> None:
         async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
             raise RuntimeError("no score")
 
-    with pytest.raises(RuntimeError, match="no score"):
+    with pytest.raises(ValueError, match="sums, question 'q3': RuntimeError: no score"):
         evaluate(Broken(), right_below(0), logs=tmp_path)
     with pytest.raises(ValueError, match="at least one answered question"):
         evaluate(Sums(), scripted(lambda *_: "5", budget=Budget(tokens=1)), logs=tmp_path)

@@ -144,7 +144,7 @@ def run(
                     restarts += 1
             ended = time.monotonic()
             log = (folder / "driver.log").read_text()
-            left = sum(process.poll() is None for process in wait_for(processes.workers, 30))
+            left = sum(process.poll() is None for process in wait_for(processes.workers, 120))
         finally:
             processes.close()
         study = hr.open_study(url, "faults")

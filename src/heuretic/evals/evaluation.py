@@ -51,6 +51,10 @@ class Score:
     steps: tuple[Step, ...] = ()
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        if self.value is not None and not 0 <= self.value <= 1:
+            raise ValueError(f"score must be in [0, 1], got {self.value}. Try a metric for other numbers")
+
 
 class Evaluation(Symbolic):
     """The common part of evaluations; each is a subclass whose fields are its settings.

@@ -17,6 +17,11 @@ from heuretic.symbolic import field
 _BY = {"mmlu": "subject", "bbh": "task"}
 
 
+def is_question_file(name: str) -> bool:
+    """Return whether a name is that of a file that `read_questions` reads."""
+    return name.removesuffix(".gz").endswith((".jsonl", ".csv"))
+
+
 class Labelled(Evaluation):
     """The share of questions that are answered right: the answer equals a target in the form in which the parser reads both.
 
@@ -26,7 +31,7 @@ class Labelled(Evaluation):
     name: ClassVar[str] = "questions"
     by: ClassVar[tuple[str, ...]] = ("category",)
 
-    set: str = field(default="gsm8k", doc="a name that `hr.lm.questions` knows, or a file (.jsonl, .csv)")
+    set: str = field(default="gsm8k", doc="a name that `hr.lm.questions` knows, or a file (.jsonl, .csv, also .gz)")
     part: Literal["train", "test"] = field(default="test", doc="of a published set")
     answers: Literal["auto", "number", "choice", "text"] = field(
         default="auto", doc="what answers are; auto: choices where questions have some, else numbers if all targets are"
@@ -35,11 +40,11 @@ class Labelled(Evaluation):
 
     @property
     def title(self) -> str:
-        return Path(self.set).stem if self._is_file else self.set
+        return Path(self.set).name.partition(".")[0] if self._is_file else self.set
 
     @property
     def _is_file(self) -> bool:
-        return self.set.endswith((".jsonl", ".csv"))
+        return is_question_file(self.set)
 
     def load(self) -> Questions:
         """Return the questions, with what they are about as their `category`."""

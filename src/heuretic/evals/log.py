@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heuretic.data.files import sweep
 from heuretic.evals.evaluation import Evaluation, Score
 from heuretic.lm import Answer, Question
 from heuretic.lm.answer import Step
@@ -45,6 +46,7 @@ class LogWriter:
         self, folder: Path, evaluation: Evaluation, model: str, strategy: Any, judge: str | None, total: int | None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder.glob("*.eval.part"))  # what killed runs left; their replies are in the cache
         now = datetime.now(UTC).replace(microsecond=0)
         identity = secrets.token_hex(6)
         stamp, names = now.strftime("%Y-%m-%dT%H-%M-%S"), f"{evaluation.title}_{model}"
@@ -135,7 +137,7 @@ def _header(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {
         "version": _SCHEMA, "status": "cancelled" if run.stopped else "success", "eval": spec, "plan": {},
         "results": {
-            "total_samples": run.total or run.questions, "completed_samples": run.questions,
+            "total_samples": spec["dataset"]["samples"] or run.questions, "completed_samples": run.questions,
             "scores": [{
                 "name": run.evaluation.title, "scorer": run.evaluation.title, "params": {}, "metrics": metrics,
                 "scored_samples": run.questions - unscored, "unscored_samples": unscored,

@@ -17,7 +17,7 @@ import numpy as np
 from heuretic.evals.addresses import EVALUATIONS
 from heuretic.evals.evaluation import Evaluation, Questions, Score
 from heuretic.evals.results import Estimate, Results
-from heuretic.lm import Answer, BudgetSpent, LanguageModel, Question, Usage
+from heuretic.lm import Answer, BudgetSpent, LanguageModel, ModelError, Question, Usage
 from heuretic.lm import model as model_named
 from heuretic.lm.answering import as_done
 from heuretic.lm.strategies import Attempting
@@ -58,7 +58,7 @@ class Run:
             answer in each category: the target that is commonest there among all questions.
         spent, judge_spent: Tokens, calls and money. energy: kWh and CO2e as `hr.Energy` measures them; empty if it did not.
         seconds: Wall-clock. checksums, notes: Of the questions; notes also say why the
-            first of each kind has no score. questions: How many were asked, of how many.
+            first of each kind has no score. questions: How many were answered. total: Of how many that there are, None if nobody knows.
         stopped: Why it ended early; empty if it did not. log: The file of inspect-ai, None if none was written.
     """
 
@@ -158,7 +158,7 @@ def evaluate(
         if answer.outcome == "error":
             failed = [reply.error for step in answer.trace for reply in step.replies if reply.error]
             return answer, Score(None, reason=f"error: {failed[-1] if failed else ''}"), time.perf_counter() - since
-        score = await cast(Evaluation, evaluation).score(question, answer, judging)
+        score = await _scored(cast(Evaluation, evaluation), question, answer, judging)
         return answer, score, time.perf_counter() - since
 
     async def run() -> None:
@@ -195,13 +195,28 @@ def evaluate(
         strategy=how, results=results, summary=evaluation.summary(results),
         groups={key: {name: part.mean() for name, part in results.groups(key).items()} for key in evaluation.by},
         outcomes=dict(columns.outcomes.most_common()), unscored=dict(columns.unscored.most_common()),
-        bounds=_bounds(results), chance=columns.chance, constant=columns.constant(() if evaluation.generated else questions), spent=columns.spent,
+        bounds=_bounds(results), chance=columns.chance, constant=columns.constant(None if evaluation.generated else questions), spent=columns.spent,
         judge_spent=columns.judge_spent, energy=meter.stop() if meter else {}, seconds=time.perf_counter() - began,
-        checksums=questions.checksums, notes=(*questions.notes, *columns.reasons), total=total, started=started, stopped=stopped,
+        checksums=questions.checksums, notes=(*questions.notes, *columns.reasons), total=questions.count, started=started, stopped=stopped,
     )  # fmt: skip
     if log is None:
         return done
     return replace(done, log=log.close(done))
+
+
+async def _scored(evaluation: Evaluation, question: Question, answer: Answer, judge: LanguageModel | None) -> Score:
+    """Return the score of an answer. What is wrong with an evaluation is told with the question where it showed."""
+    try:
+        score = await evaluation.score(question, answer, judge)
+    except (BudgetSpent, ModelError):
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{evaluation.title}, question {question.id!r}: {kind}{error}") from error
+    if not isinstance(score, Score):
+        got = type(score).__name__
+        raise TypeError(f"score of {evaluation.title} must be a Score, got {got} for question {question.id!r}")
+    return score
 
 
 def chosen(evaluation: Evaluation, questions: Questions, limit: int | None) -> Iterable[Question]:
@@ -233,7 +248,7 @@ def _distinct(questions: Iterable[Question]) -> Iterator[Question]:
     for number, question in enumerate(questions):
         if question.id in seen:
             raise ValueError(
-                f"id must be new, got {question.id!r} again at question {number}. Try getting the data anew"
+                f"id must be new, got {question.id!r} again at question {number}, counted from 0. Try other identifiers"
             )
         seen.add(question.id)
         yield question
@@ -287,23 +302,28 @@ class _Columns:
         total, count = self._chances
         return total / count if count == len(self) and count else None
 
-    def constant(self, everything: Iterable[Question]) -> float | None:
+    def constant(self, everything: Iterable[Question] | None) -> float | None:
         """Return the score of a constant answer in each category, the commonest target there among `everything`.
 
-        None unless all questions have targets that could be said.
+        Where questions are made as they are asked for, there is no everything: each is guessed by the others that were asked. None
+        unless all questions have targets that could be said, or if there are no others.
         """
         if not self._guesses or len(self._guesses) < len(self):
             return None
         counts: dict[str, Counter[str]] = {}
-        for question in everything:
+        for question in everything or ():
             guess = self._evaluation.guess(question)
             if guess is not None:
                 counts.setdefault(self._category(question), Counter())[guess] += 1
-        if not counts:
-            for category, guess in self._guesses:
-                counts.setdefault(category, Counter())[guess] += 1
-        commonest = {category: max(sorted(each), key=each.__getitem__) for category, each in counts.items()}
-        return sum(commonest[category] == guess for category, guess in self._guesses) / len(self)
+        if everything is not None and counts:
+            commonest = {category: _commonest(each) for category, each in counts.items()}
+            return sum(commonest[category] == guess for category, guess in self._guesses) / len(self)
+        for category, guess in self._guesses:
+            counts.setdefault(category, Counter())[guess] += 1
+        if min(each.total() for each in counts.values()) < 2:
+            return None
+        right = sum(_commonest(counts[category] - Counter((guess,))) == guess for category, guess in self._guesses)
+        return right / len(self)
 
     def _category(self, question: Question) -> str:
         return str(question.about.get(self._evaluation.by[0], MISSING)) if self._evaluation.by else ""
@@ -349,6 +369,10 @@ class _Columns:
             [self._ids[k] for k in order], np.array(self._values)[order], [self._outcomes[k] for k in order], about,
             {name: np.array(column)[order] for name, column in self._metrics.items()}, about[within] if within else None,
         )  # fmt: skip
+
+
+def _commonest(counts: Counter[str]) -> str:
+    return max(sorted(counts), key=counts.__getitem__)
 
 
 def _more(spent: Spent, steps: Iterable[Any]) -> Spent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from inspect_ai.model import Content
+
+from heuretic.data.records import Corrupt, Records
+from heuretic.data.tables import csv_rows, json_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,57 +33,50 @@ class Question:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_questions(file: str | Path) -> list[Question]:
+def read_questions(file: str | Path, *, corrupt: Corrupt = "raise") -> list[Question]:
     """Return the questions of a file, one in each record of JSON lines (.jsonl) or CSV (.csv).
 
-    Records have `question` (or `input`), and may have `answer` (or `target`), `choices` (a list) and `id`; all else is kept
-    in `about`.
+    Both may be gzipped (.gz). Records have `question` (or `input`), and may have `answer` (or `target`), `choices` (a list) and
+    `id`; all else is kept in `about`.
 
-    Raises: FileNotFoundError if there is no such file; ValueError for a record that cannot be read, with its line.
+    Args: corrupt: Raise for a record that cannot be read, or "skip" it.
+    Raises: FileNotFoundError if there is no such file; ValueError for a record that cannot be read or has another's id.
     """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"questions must be in a file, got {path}, which is not there")
-    with path.open(encoding="utf-8", newline="") as lines:
-        if path.suffix == ".csv":
-            table = csv.DictReader(lines, strict=True)
-            try:
-                records = [(table.line_num, dict(row)) for row in table]
-            except csv.Error as error:
-                raise ValueError(f"{path} line {table.line_num}: {error}") from error
-        else:
-            records = [(k, _json(line, path, k)) for k, line in enumerate(lines, 1) if line.strip()]
-    questions = [_question(record, f"{path} line {k}", k) for k, record in records]
-    if not questions:
+    records = Records(corrupt)
+    rows = csv_rows(path, records, ()) if ".csv" in path.suffixes else json_rows(path, records)
+    found: dict[str, Question] = {}
+    for row, record in rows:
+        question = _question(path, records, row, record)
+        if question is not None and question.id in found:
+            records.refuse(path, row, "id must be new", repr(question.id))
+        elif question is not None:
+            found[question.id] = question
+    if not found:
         raise ValueError(f"{path} must have at least one question, got none")
-    return questions
+    return list(found.values())
 
 
-def _json(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{path} line {number} must be JSON, got {line[:60]!r}: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} line {number} must be an object, got {line[:60]!r}")
-    return record
-
-
-def _question(record: dict[str, Any], where: str, number: int) -> Question:
+def _question(path: Path, records: Records, row: int, record: dict[str, Any]) -> Question | None:
     rest = dict(record)
     text = rest.pop("question", None) or rest.pop("input", None)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{where} must have a text as `question`, got {sorted(record)}")
+        records.refuse(path, row, "record must have a text as question (or input)", sorted(record))
+        return None
     target = rest.pop("answer", None)
     if target is None:
         target = rest.pop("target", None)
     choices = rest.pop("choices", None) or ()
     if isinstance(choices, str):
-        choices = json.loads(choices)
-    return Question(
-        text,
-        tuple(map(str, target)) if isinstance(target, list) else None if target is None else str(target),
-        tuple(map(str, choices)),
-        str(rest.pop("id", number)),
-        about=rest,
-    )
+        try:
+            choices = json.loads(choices)
+        except ValueError:
+            choices = None
+    if not isinstance(choices, list | tuple):
+        records.refuse(path, row, 'choices must be a list, such as ["a", "b"]', repr(record["choices"]))
+        return None
+    said = [str(each) for each in (target if isinstance(target, list) else [target]) if each not in (None, "")]
+    right = tuple(said) if isinstance(target, list) and said else said[0] if said else None
+    return Question(text, right, tuple(map(str, choices)), str(rest.pop("id", row + 1)), about=rest)

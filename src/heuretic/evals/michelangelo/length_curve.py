@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from heuretic.evals.results import RESAMPLES, Estimate, Values
+from heuretic.evals.results import RESAMPLES, Estimate, Values, bootstrap_mean
 from heuretic.study.comparison_page import COLOURS, DASHES
 
 STACK = (32 * 1024, 128 * 1024, 1024 * 1024)
@@ -78,9 +78,12 @@ def weighted_mean(
     values, parts = values[known], parts[known]
     if not len(values):
         return Estimate(float("nan"))
+    labels = None if clusters is None else np.asarray(clusters, object)[known].astype(str).tolist()
+    if np.ptp(parts) == 0:
+        return bootstrap_mean(values, labels)
     sums, sizes = values * parts, parts
-    if clusters is not None:
-        _, place = np.unique(np.asarray(clusters, object)[known].astype(str), return_inverse=True)
+    if labels is not None:
+        _, place = np.unique(labels, return_inverse=True)
         sums, sizes = np.bincount(place, sums), np.bincount(place, sizes)
     value = float(sums.sum() / sizes.sum())
     if len(sums) < 2:
