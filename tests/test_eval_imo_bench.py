@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
 
 from heuretic.data.records import Records
 from heuretic.data.tables import csv_rows
@@ -213,6 +214,10 @@ def test_open_and_closed_intervals_are_not_told_apart_by_sympy() -> None:
         ("The answer is \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("Thus \\boxed{3}, hence \\boxed{\\{1, 2\\}}.", "\\{1, 2\\}"),
         ("The answer is 3.\nWait, the final answer is 4\nDone", "4"),
+        ("**Final answer: $5$**", "$5$"),
+        ("Answer: 5", "5"),
+        ("### Answer:\n\n\\boxed{n=5}\n", "n=5"),
+        ("The answer: it is hard.\nThe answer is 7", "7"),
         ("I cannot find it.", None),
         ("", None),
     ],
@@ -328,6 +333,41 @@ def test_a_judge_that_never_answers_in_form_leaves_answers_unjudged(folder: Path
     assert run.unscored == {"unjudged": 3}
     assert len(asked) == 4 * 3
     assert "accuracy by judge alone" not in run.summary
+
+
+@pytest.mark.parametrize(
+    "text", ["So $n=5$.", "**Final answer: $5$**", "I can't help with more than this: 5.", "Answer: 5"]
+)
+def test_every_reply_with_a_text_is_judged_unless_sympy_settles_it(folder: Path, text: str) -> None:
+    put(folder, "answerbench_v2.csv.gz", answers(("algebra-001", "5", "Algebra"), ("algebra-002", "5", "Algebra")))
+    asked: list[str] = []
+    run = evaluate(
+        AnswerBench(both=False),
+        scripted(lambda prompt, _: text if "algebra-001" in prompt else ""),
+        judge=scripted(lambda prompt, _: "\\boxed{Correct}", asked),
+    )
+    assert run.results.values.tolist() == [1.0, 0.0]
+    assert len(asked) == ("nswer: " not in text)
+    assert run.summary["accuracy by sympy alone"].value == (0.0 if asked else 0.5)
+    if asked:
+        assert run.summary["accuracy by judge alone"].value == 0.5
+        assert f"Response:\n{text}" in asked[0]
+        assert run.summary["agreement of sympy and judge"].count == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "right"), [("The answer is 5.\nIndeed", 1.0), ("<think>The answer is 5.\nIndeed", 0.0)]
+)
+def test_a_text_that_was_cut_off_is_judged_unless_it_is_all_reasoning(folder: Path, text: str, right: float) -> None:
+    put(folder, "answerbench_v2.csv.gz", answers(("algebra-001", "5", "Algebra")))
+    choice = ChatCompletionChoice(message=ChatMessageAssistant(content=text), stop_reason="max_tokens")
+    cut = ModelOutput(model="scripted", choices=[choice], usage=ModelUsage(output_tokens=9))
+    judge = scripted(lambda prompt, _: "\\boxed{Correct}")
+    for given in (None, judge):
+        run = evaluate(AnswerBench(), scripted(lambda prompt, _: cut), judge=given)
+        assert run.results.values.tolist() == [right]
+        assert all(column.tolist() == [right] for column in run.results.metrics.values())
+        assert len(run.results.metrics) == 1 + (given is not None)
 
 
 def test_replies_without_an_answer_are_wrong(folder: Path) -> None:
