@@ -200,6 +200,18 @@ def test_formulas_are_compared_and_prose_is_not() -> None:
         assert comparable(other, one) is None, one
 
 
+SWAPPED = [
+    ("a=3 and b=7", "a=7, b=3"), ("x=1,y=2", "x=2,y=1"), ("1 2", "12"), ("2 3", "6"), ("3\\frac{1}{2}", "1.5"), ("x_2", "2x"), ("√12", "2"),
+    ("a=1,b=2", "2,1"), ("odd n", "o ddn"),
+]  # fmt: skip
+
+
+def test_answers_that_only_look_alike_are_not_equal() -> None:
+    assert [pair for pair in SWAPPED if asyncio.run(AnswerBench().equal(*pair))] == []
+    for pair in [("b=7 and a=3", "a=3, b=7"), ("√12", "2√3"), ("x=1 or x=2", "1, 2")]:
+        assert asyncio.run(AnswerBench().equal(*pair)) is True, pair
+
+
 def test_open_and_closed_intervals_are_not_told_apart_by_sympy() -> None:
     assert asyncio.run(AnswerBench().equal("(-6,5)", "[-6,5]")) is None
     assert asyncio.run(AnswerBench().equal("odd $n$", "odd  $n$")) is True

@@ -22,6 +22,7 @@ from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import CUE, Parse, after_cue
 from heuretic.lm.strategies import Attempting, ChainOfThought
 from heuretic.lm.verifiers import Equivalent
+from heuretic.lm.verifiers.equivalent import same_text
 from heuretic.symbolic import Symbolic, field
 
 ENDING = 'Solve the problem, then end with a line "The answer is" followed by the final answer only.'
@@ -177,7 +178,7 @@ class AnswerBench(Evaluation):
         """Return whether sympy finds two answers equal; None where one is prose, or it cannot tell."""
         pair = comparable(answer, target)
         if pair is None:
-            return True if "".join(answer.split()) == "".join(target.split()) else None
+            return True if same_text(answer, target) else None
         [found] = await self.checker.equal([pair])
         return found
 
