@@ -414,6 +414,11 @@ CITIES = ("Fresno", "Berkeley", "Sacramento", "I don't know")
         ("I’m sorry, I cannot answer this, as the text doesn’t say.", NOT_TOLD), ("the city is not specified anywhere", NOT_TOLD),
         ("It does not say whether it is Fresno, Berkeley or Sacramento.", NOT_TOLD), ("We don't have enough information.", NOT_TOLD),
         ("Unknown", NOT_TOLD), ("The answer is not given.", NOT_TOLD),
+        ("Fresno. The other cities are not mentioned.", "A"), ("It is Fresno; the text does not mention Berkeley.", "A"),
+        ("The text says that it is Reno, Fresno is not mentioned.", NOT_TOLD), ("The text does not mention Fresno.", NOT_TOLD),
+        ("It may be Fresno, but the text does not say.", NOT_TOLD), ("The text states that it is Fresno, no other details are given.", "A"),
+        ("(A) is wrong. (D)", "D"), ("(A) Fresno is incorrect. (B)", "B"), ("A is correct", "A"), ("A is the right one.", "A"), ("b", "B"),
+        ("Berkeley, not Fresno", "B"), ("It is not Fresno.", None), ("Fresno, Berkeley and Sacramento are not mentioned.", NOT_TOLD),
     ],
 )  # fmt: skip
 def test_choices_are_found_in_replies(text, choice):
@@ -427,6 +432,8 @@ def test_idk_scores_free_text_right_only_where_nothing_is_told():
     assert idk_score("(B)", CITIES, "D") == 0
     assert idk_score("(D)", CITIES, "B") == 0
     assert idk_score("hm", CITIES, "D") == 0
+    told = "Fresno. The other cities are not mentioned."
+    assert (idk_score(told, CITIES, "D"), idk_score(told, CITIES, "A")) == (0, 1)
 
 
 def test_seven_of_ten_are_not_told_and_what_is_told_is_in_the_text():
