@@ -61,6 +61,11 @@ def answers(*rows: Sequence[str]) -> str:
     )
 
 
+def cut_off(text: str) -> ModelOutput:
+    choice = ChatCompletionChoice(message=ChatMessageAssistant(content=text), stop_reason="max_tokens")
+    return ModelOutput(model="scripted", choices=[choice], usage=ModelUsage(output_tokens=9))
+
+
 # --- Tables
 
 
@@ -372,8 +377,7 @@ def test_every_reply_with_a_text_is_judged_unless_sympy_settles_it(folder: Path,
 )
 def test_a_text_that_was_cut_off_is_judged_unless_it_is_all_reasoning(folder: Path, text: str, right: float) -> None:
     put(folder, "answerbench_v2.csv.gz", answers(("algebra-001", "5", "Algebra")))
-    choice = ChatCompletionChoice(message=ChatMessageAssistant(content=text), stop_reason="max_tokens")
-    cut = ModelOutput(model="scripted", choices=[choice], usage=ModelUsage(output_tokens=9))
+    cut = cut_off(text)
     judge = scripted(lambda prompt, _: "\\boxed{Correct}")
     for given in (None, judge):
         run = evaluate(AnswerBench(), scripted(lambda prompt, _: cut), judge=given)
@@ -446,6 +450,15 @@ def test_proofs_without_a_grade_are_unjudged_and_without_a_judge_refused(folder:
         evaluate(ProofBench(), scripted(["a proof"]))
     empty = evaluate(ProofBench(), scripted([""]), judge=scripted([]))
     assert empty.results.values.tolist() == [0.0]
+
+
+def test_a_proof_cut_off_inside_its_reasoning_is_worth_nothing_and_not_judged(folder: Path) -> None:
+    put(folder, "proofbench_v2.csv.gz", proofs("Basic-001"))
+    judge = scripted(lambda prompt, _: "<points>6 out of 7</points>", asked := [])
+    run = evaluate(ProofBench(), scripted(lambda prompt, _: cut_off("<think>First")), judge=judge)
+    assert (run.results.values.tolist(), run.outcomes, asked) == ([0.0], {"truncated": 1}, [])
+    run = evaluate(ProofBench(), scripted(lambda prompt, _: cut_off("First")), judge=judge)
+    assert run.results.values.tolist() == pytest.approx([6 / 7])
 
 
 def test_proofs_must_be_of_a_part(folder: Path) -> None:
