@@ -64,7 +64,6 @@ _WORDS = [
 _ALLOWED = re.compile(
     rf"(?:\d+\.?\d*|\.\d+|{'|'.join(_WORDS)}|(?<![a-zA-Z])[a-zA-Z]_[a-zA-Z0-9]+|[a-zA-Z]|\*\*|[-+*/(),={{}}!\[\]\s])*"
 )
-
 _UNSURE = re.compile(r"\d\s+\.?\d|(?:^|[=,(\[{])\s*\+\s*-")
 """Numbers side by side, which may be a list, digits of one number, or a product; "+-1", which may be two values."""
 
@@ -102,9 +101,10 @@ def _sum(found: re.Match[str]) -> str:
 class Equivalent(Symbolic):
     """Right if the answer is mathematically equal to a target, as sympy says: 1/2 and 0.5, sin(x)^2 + cos(x)^2 and 1.
 
-    Formulas may be LaTeX. Of "x = 5" the right side counts; in lists of values for several letters it also counts for which. Lists in brackets are equal in order, sets in braces and bare lists
-    in any. The check runs in the sandbox, since formulas can take for ever and their parser evaluates; a pair that does not end
-    in time has no judgement.
+    Formulas may be LaTeX. Of "x = 5" the right side counts; in lists of values for several letters, it also counts which is for
+    which. Lists in brackets are equal in order, sets in braces and bare lists in any. "Right" is said only where it is sure. The
+    check runs in the sandbox, since formulas can take for ever and their parser evaluates; a pair that does not end in time, or
+    of which it cannot be told, has no judgement.
     """
 
     sandbox: Sandbox = field(
