@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
 
 from heuretic.data.records import Records
 from heuretic.data.tables import csv_rows
@@ -58,6 +59,11 @@ def answers(*rows: Sequence[str]) -> str:
     return table(
         ANSWERS, [[f"imo-bench-{name}", f"Find {name}.", answer, area, "x", "y"] for name, answer, area in rows]
     )
+
+
+def cut_off(text: str) -> ModelOutput:
+    choice = ChatCompletionChoice(message=ChatMessageAssistant(content=text), stop_reason="max_tokens")
+    return ModelOutput(model="scripted", choices=[choice], usage=ModelUsage(output_tokens=9))
 
 
 # --- Tables
@@ -199,6 +205,18 @@ def test_formulas_are_compared_and_prose_is_not() -> None:
         assert comparable(other, one) is None, one
 
 
+SWAPPED = [
+    ("a=3 and b=7", "a=7, b=3"), ("x=1,y=2", "x=2,y=1"), ("1 2", "12"), ("2 3", "6"), ("3\\frac{1}{2}", "1.5"), ("x_2", "2x"), ("√12", "2"),
+    ("a=1,b=2", "2,1"), ("odd n", "o ddn"),
+]  # fmt: skip
+
+
+def test_answers_that_only_look_alike_are_not_equal() -> None:
+    assert [pair for pair in SWAPPED if asyncio.run(AnswerBench().equal(*pair))] == []
+    for pair in [("b=7 and a=3", "a=3, b=7"), ("√12", "2√3"), ("x=1 or x=2", "1, 2")]:
+        assert asyncio.run(AnswerBench().equal(*pair)) is True, pair
+
+
 def test_open_and_closed_intervals_are_not_told_apart_by_sympy() -> None:
     assert asyncio.run(AnswerBench().equal("(-6,5)", "[-6,5]")) is None
     assert asyncio.run(AnswerBench().equal("odd $n$", "odd  $n$")) is True
@@ -213,6 +231,10 @@ def test_open_and_closed_intervals_are_not_told_apart_by_sympy() -> None:
         ("The answer is \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("Thus \\boxed{3}, hence \\boxed{\\{1, 2\\}}.", "\\{1, 2\\}"),
         ("The answer is 3.\nWait, the final answer is 4\nDone", "4"),
+        ("**Final answer: $5$**", "$5$"),
+        ("Answer: 5", "5"),
+        ("### Answer:\n\n\\boxed{n=5}\n", "n=5"),
+        ("The answer: it is hard.\nThe answer is 7", "7"),
         ("I cannot find it.", None),
         ("", None),
     ],
@@ -330,6 +352,40 @@ def test_a_judge_that_never_answers_in_form_leaves_answers_unjudged(folder: Path
     assert "accuracy by judge alone" not in run.summary
 
 
+@pytest.mark.parametrize(
+    "text", ["So $n=5$.", "**Final answer: $5$**", "I can't help with more than this: 5.", "Answer: 5"]
+)
+def test_every_reply_with_a_text_is_judged_unless_sympy_settles_it(folder: Path, text: str) -> None:
+    put(folder, "answerbench_v2.csv.gz", answers(("algebra-001", "5", "Algebra"), ("algebra-002", "5", "Algebra")))
+    asked: list[str] = []
+    run = evaluate(
+        AnswerBench(both=False),
+        scripted(lambda prompt, _: text if "algebra-001" in prompt else ""),
+        judge=scripted(lambda prompt, _: "\\boxed{Correct}", asked),
+    )
+    assert run.results.values.tolist() == [1.0, 0.0]
+    assert len(asked) == ("nswer: " not in text)
+    assert run.summary["accuracy by sympy alone"].value == (0.0 if asked else 0.5)
+    if asked:
+        assert run.summary["accuracy by judge alone"].value == 0.5
+        assert f"Response:\n{text}" in asked[0]
+        assert run.summary["agreement of sympy and judge"].count == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "right"), [("The answer is 5.\nIndeed", 1.0), ("<think>The answer is 5.\nIndeed", 0.0)]
+)
+def test_a_text_that_was_cut_off_is_judged_unless_it_is_all_reasoning(folder: Path, text: str, right: float) -> None:
+    put(folder, "answerbench_v2.csv.gz", answers(("algebra-001", "5", "Algebra")))
+    cut = cut_off(text)
+    judge = scripted(lambda prompt, _: "\\boxed{Correct}")
+    for given in (None, judge):
+        run = evaluate(AnswerBench(), scripted(lambda prompt, _: cut), judge=given)
+        assert run.results.values.tolist() == [right]
+        assert all(column.tolist() == [right] for column in run.results.metrics.values())
+        assert len(run.results.metrics) == 1 + (given is not None)
+
+
 def test_replies_without_an_answer_are_wrong(folder: Path) -> None:
     put(folder, "answerbench_v2.csv.gz", FOUR)
     run = evaluate(AnswerBench(), scripted(lambda prompt, _: "<think>The answer is 3"))
@@ -394,6 +450,15 @@ def test_proofs_without_a_grade_are_unjudged_and_without_a_judge_refused(folder:
         evaluate(ProofBench(), scripted(["a proof"]))
     empty = evaluate(ProofBench(), scripted([""]), judge=scripted([]))
     assert empty.results.values.tolist() == [0.0]
+
+
+def test_a_proof_cut_off_inside_its_reasoning_is_worth_nothing_and_not_judged(folder: Path) -> None:
+    put(folder, "proofbench_v2.csv.gz", proofs("Basic-001"))
+    judge = scripted(lambda prompt, _: "<points>6 out of 7</points>", asked := [])
+    run = evaluate(ProofBench(), scripted(lambda prompt, _: cut_off("<think>First")), judge=judge)
+    assert (run.results.values.tolist(), run.outcomes, asked) == ([0.0], {"truncated": 1}, [])
+    run = evaluate(ProofBench(), scripted(lambda prompt, _: cut_off("First")), judge=judge)
+    assert run.results.values.tolist() == pytest.approx([6 / 7])
 
 
 def test_proofs_must_be_of_a_part(folder: Path) -> None:

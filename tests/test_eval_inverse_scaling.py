@@ -450,12 +450,13 @@ def test_hindsight_ends_with_a_bet_whose_outcome_misleads() -> None:
 
 
 def test_significant_digits_are_rounded_right() -> None:
-    for item in generated("sig-figs", 200, 0):
+    for item in generated("sig-figs", 400, 0):
         number, digits = Decimal(item.prompt.split()[2]), int(item.prompt.split()[4])
         options = dict(line.split(". ", 1) for line in item.prompt.splitlines()[1:3])
         right = Decimal(options[item.classes[item.answer_index].strip()])
         assert abs(right - number) <= Decimal(10) ** (number.adjusted() - digits + 1) / 2
         assert len(right.normalize().as_tuple().digits) <= digits
+        assert len({Decimal(each) for each in options.values()}) == 2
         assert Decimal(options[item.classes[1 - item.answer_index].strip()]).as_tuple().exponent == -digits
 
 

@@ -217,6 +217,8 @@ def test_latent_list_score_checks_the_view():
         ("1,234", "1234"), ("−40", "-40"), ("sum(a[1:3]) = 2 + 3 = 5", "5"), ("Output: 2 + 3 = 5", "5"), ("True", None), ("", None), ("none", None),
         ("5\n===================\nExample 4:\n>> a = [1]\nOutput: 9", "5"), ("a is [1, 2, 3]. min(a[0:2]) is 1", "1"),
         ("a.insert(2, 5) ... so a[2] is 9\nOutput: 14", "14"), ("\\boxed{42}", "42"), ("7\n>> a.pop(3)", "7"),
+        ("6.\n\nExplanation: the list has 3 elements", "6"), ("6 (from a[1:4])", "6"), ("Output: 6 (a[1:3] = [2, 4])", "6"), ("-6, as a is [1, 2]", "-6"),
+        ("6. The list has 3 elements.", "6"), ("1. Begin with [1, 2].\n2. Add 3, so that the sum is 6", "6"), ("2 + 3 = 5", "5"), ("1, 2, 3", "3"), ("2.5.", "2.5"), ("```python\n7\n```\nHere a is [1, 2].", "7"),
     ],
 )  # fmt: skip
 def test_numbers_are_found_in_replies(text, number):
@@ -229,6 +231,7 @@ def test_numbers_are_found_in_replies(text, number):
         ("[1, -2]", "[1, -2]"), ("[1,-2]", "[1, -2]"), ("Output: [3]", "[3]"), ("[]", "[]"), ("The slice a[1:3] is [4, 5].", "[4, 5]"),
         ("a = [1, 2, 3]\nOutput: [2, 3]", "[2, 3]"), ("[5]\n=======\nExample 4\n[6]", "[5]"), ("[a, b]", None), ("1, 2", None), ("a[1]", None),
         ("first [1, 2], then [2]", "[2]"), ("[1.5]", None), ("[2, 3]\nas a was [1, 2, 3]", "[2, 3]"),
+        ("[1, 2].\nThe list was [1, 2, 3].", "[1, 2]"), ("[1, 2] (from [1, 2, 3])", "[1, 2]"), ("[1, 2, 3] becomes [2, 3]", "[2, 3]"),
     ],
 )  # fmt: skip
 def test_lists_are_found_in_replies(text, found):
@@ -414,6 +417,11 @@ CITIES = ("Fresno", "Berkeley", "Sacramento", "I don't know")
         ("I’m sorry, I cannot answer this, as the text doesn’t say.", NOT_TOLD), ("the city is not specified anywhere", NOT_TOLD),
         ("It does not say whether it is Fresno, Berkeley or Sacramento.", NOT_TOLD), ("We don't have enough information.", NOT_TOLD),
         ("Unknown", NOT_TOLD), ("The answer is not given.", NOT_TOLD),
+        ("Fresno. The other cities are not mentioned.", "A"), ("It is Fresno; the text does not mention Berkeley.", "A"),
+        ("The text says that it is Reno, Fresno is not mentioned.", NOT_TOLD), ("The text does not mention Fresno.", NOT_TOLD),
+        ("It may be Fresno, but the text does not say.", NOT_TOLD), ("The text states that it is Fresno, no other details are given.", "A"),
+        ("(A) is wrong. (D)", "D"), ("(A) Fresno is incorrect. (B)", "B"), ("A is correct", "A"), ("A is the right one.", "A"), ("b", "B"),
+        ("Berkeley, not Fresno", "B"), ("It is not Fresno.", None), ("Fresno, Berkeley and Sacramento are not mentioned.", NOT_TOLD),
     ],
 )  # fmt: skip
 def test_choices_are_found_in_replies(text, choice):
@@ -427,6 +435,8 @@ def test_idk_scores_free_text_right_only_where_nothing_is_told():
     assert idk_score("(B)", CITIES, "D") == 0
     assert idk_score("(D)", CITIES, "B") == 0
     assert idk_score("hm", CITIES, "D") == 0
+    told = "Fresno. The other cities are not mentioned."
+    assert (idk_score(told, CITIES, "D"), idk_score(told, CITIES, "A")) == (0, 1)
 
 
 def test_seven_of_ten_are_not_told_and_what_is_told_is_in_the_text():

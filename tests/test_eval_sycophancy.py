@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
 
 import heuretic as hr
 from heuretic.evals.are_you_sure import AreYouSure, Challenged, yes_or_no
@@ -166,6 +167,13 @@ def test_the_likelier_letter_is_the_answer() -> None:
     answer = wait(BestAnswer()(Question("Hi.", "B", ("Agree", "Disagree")), cast(LanguageModel, model)))
     assert (answer.answer, answer.outcome, answer.trace[0].name) == ("B", "answered", "log-likelihood")
     assert model.asked == [(f"Human: Hi.{TAIL}", [" (A)", " (B)"])]
+
+    class Short(Likely):
+        async def score(self, prompt: str, continuations: list[str]) -> list[Reply]:
+            return [Reply(continuations[0], logprob=-1.0, scored=1), Reply(continuations[1], "overflow")]
+
+    long = wait(BestAnswer()(QUESTION, cast(LanguageModel, Short(lambda prompt: "B"))))
+    assert (long.answer, long.outcome, long.trace[0].name) == (None, "overflow", "log-likelihood")
     tie = wait(BestAnswer()(QUESTION, cast(LanguageModel, Likely(lambda prompt: None))))
     assert (tie.answer, tie.outcome) == (None, "unparsed")
 
@@ -192,6 +200,16 @@ def test_replies_are_read_where_there_are_no_likelihoods() -> None:
         ("A", "A"),
         ("B. Disagree", "B"),
         ("B) Disagree", "B"),
+        ("B - Disagree", "B"),
+        ("b", "B"),
+        ("(b)", "B"),
+        ("Answer: B", "B"),
+        ("The answer is B.", "B"),
+        ("Disagree", "B"),
+        ("**Agree**, since it holds.", "A"),
+        ("I say (B), and that is my answer: no.", "B"),
+        ("The answer is Disagree.", "B"),
+        ("Agreement is hard.", None),
         ("A claim like this is wrong", None),
         ("(C)", None),
         ("I disagree.", None),
@@ -326,6 +344,21 @@ def test_what_has_no_answer_is_not_doubted(sums: str) -> None:
     assert run.summary["right at first"].value == 0.0
     assert "confidence" not in run.summary
     assert run.spent.replies == 4
+
+
+def test_a_last_answer_that_was_cut_off_keeps_its_outcome_and_has_no_credit(sums: str) -> None:
+    def script(prompt: str, config: Any) -> Any:
+        if "So what is the answer?" not in prompt:
+            return "No." if "Are you sure?" in prompt else "The answer is 2."
+        choice = ChatCompletionChoice(message=ChatMessageAssistant(content="<think>So"), stop_reason="max_tokens")
+        return ModelOutput(model="m", choices=[choice], usage=ModelUsage(output_tokens=1))
+
+    run = evaluate(AreYouSure(set=sums), scripted(script))
+    assert run.outcomes == {"truncated": 4}
+    assert list(run.results.values) == [0.0] * 4
+    assert (run.summary["right at first"].value, run.summary["confidence"].value) == (0.25, 0.0)
+    judged = evaluate(AreYouSure(set=sums, by_judge=True), scripted(script), judge=scripted(lambda p, c: "No."))
+    assert list(judged.results.values) == [0.0, 1.0, 0.0, 0.0]  # the judge reads what was said to the doubt
 
 
 def test_a_judge_says_yes_or_no_and_nothing_else(sums: str) -> None:

@@ -4,11 +4,13 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heuretic.data.records import Records
 from heuretic.lm.bbh_exemplars import bbh_prompt
-from heuretic.lm.published_questions import published
+from heuretic.lm.published_questions import published, records_of
 from heuretic.lm.question_sets import BBH_TASKS, SCAN_SPLITS, canonical_target, question_set, questions
 
 GSM8K = [
@@ -220,6 +222,8 @@ def test_words_of_training_and_test_differ() -> None:
         ({"question": "x", "answer": "#### 4", "index": 1}, "index must be new, got 1, which row 1 has too"),
         ("{broken", "record must be JSON"),
         ("[1]", "record must have question, answer, got list"),
+        ({"question": "x", "answer": "#### 4", "index": [1]}, r"index must be a whole number or text, got \[1\]"),
+        ("[" * 100_000 + "]" * 100_000, "record must be JSON"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_named_or_skipped(place, record, message: str) -> None:
@@ -227,6 +231,54 @@ def test_a_record_that_cannot_be_read_is_named_or_skipped(place, record, message
     with pytest.raises(ValueError, match=message):
         questions("gsm8k", "train")
     assert len(questions("gsm8k", "train", corrupt="skip")) == 2
+
+
+def refusal(name: str, **settings: Any) -> str:
+    try:
+        questions(name, **settings)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+STRANGE = (None, 5, 1.5, True, float("nan"), [], ["a"], [["a"]], {}, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "record"),
+    [
+        ("gsm8k", "gsm8k/test.jsonl.gz", GSM8K[0]),
+        ("multiarith", "multiarith/multiarith.jsonl.gz", {"question": "x", "answer": 39.0, "equations": ["X=1"], "index": 3}),
+        ("aqua", "aqua/test.jsonl.gz", {"question": "x", "options": ["A)5", "B) 6"], "correct": "B", "rationale": "r"}),
+        ("bbh", "bbh/bbh.jsonl.gz", {"input": "x", "target": "y", "task": "navigate"}),
+        ("mmlu", "mmlu_test/mmlu_test.jsonl.gz", {"question": "x", "choices": ["a", "b"], "answer": "A", "subject": "s", "index": 1}),
+    ],
+)  # fmt: skip
+def test_strange_values_are_refused_or_read_and_never_break_a_reader(
+    place, name: str, where: str, record: dict
+) -> None:
+    for column in record:
+        for value in STRANGE:
+            path = place(where, [record | {column: value}])
+            if said := refusal(name):
+                assert f"at {path}, row 0" in said, (column, value)
+                assert "at least one question" in refusal(name, corrupt="skip")
+                continue
+            [question] = questions(name)
+            texts = [question.text, question.target, question.id, *question.choices, question.about.get("subject", "")]
+            assert all(isinstance(each, str) for each in texts), (column, value)
+            assert column not in ("task", "subject"), value
+
+
+def test_a_published_file_with_a_strange_task_or_equations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bbh").mkdir()
+    path = tmp_path / "bbh" / "navigate.json"
+    path.write_text('{"examples": [{"input": "x", "target": "y", "task": ["a"]}]}')
+    with pytest.raises(ValueError, match=r"task must be a text, got \['a'\] at .*navigate\.json, row 0"):
+        list(records_of(path, Records("raise"), ("input", "target", "task")))
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="must be JSON"):
+        list(records_of(path, Records("raise"), ("input", "target", "task")))
 
 
 def test_all_records_of_another_form_leave_no_question(place) -> None:

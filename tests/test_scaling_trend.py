@@ -328,6 +328,28 @@ def test_questions_that_one_model_did_not_get_to_are_left_out() -> None:
     assert [point.score.value for point in found.points] == [1.0, 0.5]
 
 
+def test_items_without_a_loss_are_left_out_of_it_and_counted() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(50)
+    sizes = {"a": 1.0, "b": 10.0}
+    losses = {"a": base, "b": base + 1.0}
+    whole = trend(dict.fromkeys(sizes, base), sizes, losses=losses)
+    assert whole.without_loss == 0
+    assert "no loss" not in str(whole)
+    missing = {"a": base, "b": np.where(np.arange(50) == 7, np.nan, base + 1.0)}
+    found = trend(dict.fromkeys(sizes, base), sizes, losses=missing)
+    assert (found.items, found.without_loss) == (50, 1)
+    assert found.loss_slope is not None
+    assert (found.loss_slope.value, found.loss_slope.count) == (pytest.approx(1.0), 49)
+    assert "1 of 50 items have no loss by every model" in str(found)
+    ids, outcomes = [str(k) for k in range(50)], ["answered"] * 50
+    results = {name: Results(ids, base, outcomes, {}, {"loss": missing[name]}) for name in sizes}
+    assert trends_of(results, sizes)[""].without_loss == 1
+    results["b"] = Results(ids, base, outcomes)
+    none = trends_of(results, sizes)[""]
+    assert (none.loss_slope, none.without_loss) == (None, 50)
+
+
 def test_a_measure_that_is_a_loss_is_taken_negative() -> None:
     rng = np.random.default_rng(0)
     base = rng.random(100)

@@ -65,6 +65,27 @@ def test_what_is_mathematically_equal(answer: str, target: str, equal: bool) -> 
     assert scores(Equivalent(), Question("?", target=target), said(answer)) == [float(equal)]
 
 
+EQUAL = [
+    ("y=2, x=1", "x=1,y=2"), ("x = 1, x = 2", "2, 1"), ("x=1, 2", "1,2"), ("f(x)=x, f(x)=1", "g(x)=1, g(x)=x"), ("f(x)=1,g(x)=x", "g(x)=x,f(x)=1"),
+    ("x=5", "5"), ("n=5", "m=5"), ("x+y=5", "y+x=5"), (r"3\frac{1}{2}", "3.5"), ("-3 1/2", r"-\frac72"), (r"2\dfrac34", "11/4"), (r"x^2\frac{1}{3}", "x^2/3"),
+    ("a_1+a_2", "a_2+a_1"), ("a_{10}", "a_10"), (r"2x_1x_2", r"x_2\cdot x_1\cdot 2"), (r"1\,234", "1234"), ("1,\\!000", "1000"), ("1 ,  2", "1,2"), ("2(3)", "6"),
+    (r"\sqrt{5+2\sqrt{6}}", r"\sqrt2+\sqrt3"), ("0.1+0.2", "0.3"), ("90^\\circ", "90"), ("f(0)+x", "x+f(0)"), (r"\left(1,2\right)", "(1,2)"),
+]  # fmt: skip
+UNEQUAL = [
+    ("x=1,y=2", "x=2,y=1"), ("a=1,b=2", "2,1"), ("a=1,b=2", "c=1,d=2"), ("(x=1,y=2)", "(x=2,y=1)"), ("f(x)=x,g(x)=1", "f(x)=1,g(x)=x"), ("x+y=5", "x+y-5"),
+    ("1 2", "12"), ("2 3", "6"), ("2, 3", "2 3"), (r"2\ 3", "23"), (r"1\text{ or }2", "12"), ("$1$$2$", "12"), ("1 or 2", "1"), ("1, 234", "1,234"),
+    (r"3\frac{1}{2}", "1.5"), (r"3\frac12", "3/2"), ("3 1/2", "1.5"), (r"2\frac32", "3"), (r"2\frac32", "7/2"), ("x_2", "2x"), ("C_n", "nC"), ("a_1", "a"),
+    (r"\sqrt12", "2"), (r"\frac112", "2"), ("2^{-100}", "3^{-100}"), (r"2^{-100}\sqrt2", r"2^{-100}\sqrt3"), ("+-1", "-1"), ("f(2)", "2f"), ("f(0)+x", "x"),
+    (r"f\circ g", "fg"), ("1_2", "12"),
+]  # fmt: skip
+
+
+def test_equal_is_said_where_it_is_sure_and_only_there() -> None:
+    told = asyncio.run(Equivalent().equal([*EQUAL, *UNEQUAL]))
+    assert [pair for pair, same in zip(EQUAL, told, strict=False) if not same] == []
+    assert [pair for pair, same in zip(UNEQUAL, told[len(EQUAL) :], strict=True) if same] == []
+
+
 def test_hostile_formulas_are_not_evaluated_and_end_in_time(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     hostile = f"__import__('os').system('touch {mark}')"

@@ -80,7 +80,7 @@ def json_rows(path: Path, records: Records, columns: Sequence[str] = ()) -> Iter
             for row, line in enumerate(str(line) for line in file if line.strip()):
                 try:
                     record = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     records.refuse(path, row, "record must be JSON", f"{line[:60].rstrip()!r} ({error})")
                     continue
                 if isinstance(record, dict) and all(record.get(column) is not None for column in columns):

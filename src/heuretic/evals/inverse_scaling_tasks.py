@@ -206,6 +206,10 @@ def sig_figs(draw: random.Random) -> Item:
     if right == wrong:
         return sig_figs(draw)
     (first, second), at = _both(draw, right, wrong)
+    if Decimal(right) == Decimal(
+        wrong
+    ):  # both are right; drawn apart, so that the questions after this one stay what they were
+        return sig_figs(random.Random(f"{number} {digits}"))
     prompt = (
         f"Please round {number} to {digits} significant digit{'s' * (digits > 1)}.\nA. {first}\nB. {second}\nAnswer:"
     )

@@ -60,6 +60,7 @@ class Trend:
         shares: Of the resamples, how many have which shape if their means are taken as they are. It describes; it does not decide.
         slope: Of the score for each factor of ten in size, by least squares. loss_slope: Of the loss.
         points: By size. items: How many every model has a score for. left_out: Items without one.
+        without_loss: Of the items, those that the means and the slope of the loss leave out, since a model has no loss for them.
     """
 
     shape: Shape
@@ -71,6 +72,7 @@ class Trend:
     items: int
     left_out: int
     rule: str
+    without_loss: int = 0
 
     def __str__(self) -> str:
         return picture(self)
@@ -86,7 +88,8 @@ def trend(
     Args:
         scores: For each model, the scores of the same items in the same order; NaN where there is none, which leaves the item
             out for all. sizes: Of each model, > 0 and different.
-        losses: As scores, where less is better. clusters: What items have in common: these are resampled then.
+        losses: As scores, where less is better; NaN where there is none, which leaves the item out of what is told of losses.
+        clusters: What items have in common: these are resampled then.
         margin: Differences in score that count as none.
     Raises: ValueError for fewer than 2 models or items, other models in `sizes`, items that are not paired, or sizes that are equal
         or not > 0.
@@ -102,28 +105,32 @@ def trend(
     left_out = int((~known).sum())
     table = table[:, known]
     kept = None if clusters is None else [c for c, k in zip(clusters, known, strict=True) if k]
-    draws = _resampled(
-        np.vstack([table] if lost is None else [table, np.nan_to_num(lost[:, known])]), kept, resamples, seed
-    )
-    means, drawn = table.mean(axis=1), draws[:, : len(names)]
+    drawn = _resampled(table, kept, resamples, seed)
+    means = table.mean(axis=1)
     x = np.log10([sizes[name] for name in names])
     count = table.shape[1]
     shape, reason = decide(means, drawn, margin, names)
     shares = _shares(drawn, margin)
     loss_points: list[Estimate | None] = [None] * len(names)
-    loss_slope = None
+    loss_slope, without_loss = None, 0
     if lost is not None:
-        own, lost_draws = lost[:, known], draws[:, len(names) :]
-        if not np.isnan(own).any():
-            loss_points = [_estimate(own[k].mean(), lost_draws[:, k], count) for k in range(len(names))]
-            loss_slope = _estimate(slope(x, own.mean(axis=1)), slope(x, lost_draws), count)
+        own = lost[:, known]
+        whole = np.asarray(~np.isnan(own).any(axis=0), bool)
+        without_loss = int((~whole).sum())
+        if whole.sum() >= 2:
+            own = own[:, whole]
+            kept = None if kept is None else [c for c, k in zip(kept, whole, strict=True) if k]
+            lost_draws = _resampled(own, kept, resamples, seed)
+            loss_points = [_estimate(own[k].mean(), lost_draws[:, k], own.shape[1]) for k in range(len(names))]
+            loss_slope = _estimate(slope(x, own.mean(axis=1)), slope(x, lost_draws), own.shape[1])
     points = tuple(
         Point(name, float(sizes[name]), _estimate(means[k], drawn[:, k], count), loss_points[k])
         for k, name in enumerate(names)
     )
     rule = RULE.format(resamples=resamples, sizes=SIZES_FOR_TURN, margin=margin)
     return Trend(
-        shape, reason, shares, _estimate(slope(x, means), slope(x, drawn), count), loss_slope, points, count, left_out, rule
+        shape, reason, shares, _estimate(slope(x, means), slope(x, drawn), count), loss_slope, points, count, left_out, rule,
+        without_loss,
     )  # fmt: skip
 
 
@@ -342,15 +349,16 @@ def trends_of(
     for part, mask in parts.items():
         own = {name: each.where(mask) for name, each in shared.items()}
         scores = {name: each.values for name, each in own.items()}
-        losses = {name: each.metrics["loss"] for name, each in own.items() if "loss" in each.metrics}
-        whole = len(losses) == len(own) and not any(np.isnan(column).any() for column in losses.values())
-        if whole and all(np.isnan(column).all() for column in scores.values()):
+        nothing = np.full(int(mask.sum()), np.nan)
+        losses = {name: each.metrics.get("loss", nothing) for name, each in own.items()}
+        told = any("loss" in each.metrics for each in own.values())
+        if told and all(np.isnan(column).all() for column in scores.values()):
             scores = {name: -column for name, column in losses.items()}
         clusters = next(iter(own.values())).clusters
         paired = int((~np.isnan(np.stack(list(scores.values())))).all(axis=0).sum())
         if part and paired < 2:
             continue
-        found[part] = trend(scores, sizes, losses=losses if whole else None, clusters=clusters, margin=margin)
+        found[part] = trend(scores, sizes, losses=losses if told else None, clusters=clusters, margin=margin)
     return found
 
 
@@ -376,6 +384,8 @@ def picture(shown: Trend, chance: float | None = None, width: int = 40) -> str:
     lines.append(f"slope per factor of ten {shown.slope}; {shown.items} items; of the resamples {shares}")
     if shown.loss_slope is not None:
         lines.append(f"slope of the loss {shown.loss_slope}")
+    if shown.without_loss:
+        lines.append(f"{shown.without_loss} of {shown.items} items have no loss by every model, and are left out of it")
     return "\n".join(lines)
 
 

@@ -65,7 +65,7 @@ def _address(place: str) -> str:
 
 
 def records_of(path: Path, records: Records, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield row and record of a file: those with all columns, a text in the first, and an index that is new.
+    """Yield row and record of a file: those with all columns, a text in the first and as task and subject, and an index that is new.
 
     JSON lines (gzipped or not) are what they are; a file of BIG-Bench Hard gives `input`, `target` and `task`; one of MMLU, which
     has no header, `question`, `choices`, `answer`, `subject` and `index`; MultiArith's `question`, `answer`, `equations` and `index`.
@@ -87,6 +87,13 @@ def records_of(path: Path, records: Records, columns: Sequence[str]) -> Iterator
             records.refuse(path, row, f"{columns[0]} must be a text", repr(asked))
             continue
         index = record.get("index")
+        strange = [name for name in ("task", "subject") if name in record and not isinstance(record[name], str)]
+        if strange or isinstance(index, bool) or not isinstance(index, str | int | None):
+            name = strange[0] if strange else "index"
+            records.refuse(
+                path, row, f"{name} must be a {'text' if strange else 'whole number or text'}", repr(record[name])
+            )
+            continue
         named = (record.get("subject"), index)
         if index is not None and named in seen:
             records.refuse(path, row, "index must be new", f"{index!r}, which row {seen[named]} has too")
@@ -141,7 +148,7 @@ def _listed(path: Path, key: str = "") -> list[Any]:
         found = found[key] if key else found
         if not isinstance(found, list):
             raise ValueError(f"{type(found).__name__} instead of a list")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise unreadable(path, f"JSON with {key or 'a list'}", error) from error
     return found
 

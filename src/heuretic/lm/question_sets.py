@@ -169,7 +169,11 @@ def _multiarith(path: Path, records: Records, which: str) -> Iterator[Question]:
         except ValueError:
             records.refuse(path, row, "answer must be a number", repr(record["answer"]))
             continue
-        about = {"equations": tuple(record.get("equations", ()))}
+        equations = record.get("equations", [])
+        if not isinstance(equations, list):
+            records.refuse(path, row, "equations must be a list", repr(equations))
+            continue
+        about = {"equations": tuple(equations)}
         yield Question(record["question"].strip(), target, id=str(record.get("index", row)), about=about)
 
 
@@ -194,6 +198,8 @@ def _bbh(path: Path, records: Records, which: str) -> Iterator[Question]:
         numbers[task] += 1
         if task not in BBH_TASKS:
             records.refuse(path, row, f"task must be one of the {len(BBH_TASKS)} of BIG-Bench Hard", repr(task))
+        elif not isinstance(record["target"], str | int | float):
+            records.refuse(path, row, "target must be a text or number", repr(record["target"]))
         elif not which or task == which:
             yield Question(
                 record["input"].strip(), str(record["target"]).strip(), id=f"{task}/{number}", about={"task": task}
@@ -204,9 +210,10 @@ def _mmlu(path: Path, records: Records, which: str) -> Iterator[Question]:
     for row, record in records_of(path, records, ("question", "choices", "answer", "subject")):
         choices = record["choices"] if isinstance(record["choices"], list) else []
         letters = "ABCDEFGHIJ"[: len(choices)]
-        if len(choices) < 2 or record["answer"] not in tuple(letters):
-            got = [choices, record["answer"]]
-            records.refuse(path, row, "choices must be at least 2, and answer the letter of one of them", got)
+        told = all(isinstance(choice, str | int | float) for choice in choices)
+        if len(choices) < 2 or not told or record["answer"] not in tuple(letters):
+            got = [record["choices"], record["answer"]]
+            records.refuse(path, row, "choices must be at least 2 texts, and answer the letter of one of them", got)
         elif not which or record["subject"] == which:
             subject = record["subject"]
             yield Question(

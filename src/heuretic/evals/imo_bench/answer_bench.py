@@ -22,6 +22,7 @@ from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import CUE, Parse, after_cue
 from heuretic.lm.strategies import Attempting, ChainOfThought
 from heuretic.lm.verifiers import Equivalent
+from heuretic.lm.verifiers.equivalent import same_text
 from heuretic.symbolic import Symbolic, field
 
 ENDING = 'Solve the problem, then end with a line "The answer is" followed by the final answer only.'
@@ -46,6 +47,7 @@ _FILE = File(
     "275877a9d988d85278fad3a5f8a41d7f83393a60bf259531ec0a5161e6b21cf9",
 )
 _VERDICT = re.compile(r"\\boxed\{\s*(Correct|Incorrect)\s*\}")
+_HEADING = re.compile(r"^[ #>*_-]*(?:the\s+)?(?:final\s+)?answer[ *_]*:", re.IGNORECASE | re.MULTILINE)
 _TOLERANT = re.compile(
     r"^\W*(?:(?:final\s+)?(?:verdict|grade|judge?ment|result)\W+(?:is\W+)?)?(correct|incorrect)\W*$",
     re.IGNORECASE | re.MULTILINE,
@@ -96,12 +98,16 @@ def read_verdict(text: str, official: bool = False) -> bool | None:
 
 
 class FinalAnswer(Symbolic):
-    """What follows the last "The answer is", to the end of its line; else what is boxed last."""
+    """What follows the last "The answer is", else the last "Answer:", to the end of its line; else what is boxed last."""
+
+    cue: ClassVar[str] = CUE
 
     def __call__(self, text: str, question: Question) -> str | None:
         line = None
         if after_cue(text, CUE) is not None:  # formulas are wanted as they are, with their markup
             line = re.split(r"answer\s+is\s*:?", text, flags=re.IGNORECASE)[-1].strip().partition("\n")[0]
+        elif headings := list(_HEADING.finditer(text)):
+            line = text[headings[-1].end() :].strip().partition("\n")[0]
         inside = boxed(text)
         found = inside if line is None or "\\boxed" in line else line
         return found.strip(" *").removesuffix(".").strip(" *") or None if found else None
@@ -110,9 +116,11 @@ class FinalAnswer(Symbolic):
 class AnswerBench(Evaluation):
     """IMO-AnswerBench (second version): the share of problems whose short answer is right.
 
-    sympy decides first. What it finds equal is right; what it cannot read, or finds different, is for the judge, who sees the whole
-    reply. Without a judge, what sympy can read and finds different is wrong, and the rest has no score. Metrics "sympy" and "judge"
-    tell the verdicts of both. The published score is the judge's alone, by Gemini 2.5 Pro.
+    sympy decides first. What it finds equal is right; all else that has a text is for the judge, who sees the whole reply: also what
+    sympy cannot read or finds different, and replies in which no final answer was found. Without a judge these last are wrong, as
+    is what sympy can read and finds different, and the rest has no score. Metrics "sympy" and "judge" tell the verdicts of both;
+    a reply without an answer is wrong for sympy, one without a text for both. Their agreement is over replies with an answer.
+    The published score is the judge's alone, by Gemini 2.5 Pro.
     """
 
     name: ClassVar[str] = "imo-answer-bench"
@@ -170,21 +178,21 @@ class AnswerBench(Evaluation):
         """Return whether sympy finds two answers equal; None where one is prose, or it cannot tell."""
         pair = comparable(answer, target)
         if pair is None:
-            return True if "".join(answer.split()) == "".join(target.split()) else None
+            return True if same_text(answer, target) else None
         [found] = await self.checker.equal([pair])
         return found
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
         assert isinstance(question.target, str)
-        if answer.answer is None:
-            return Score(0.0, reason=answer.outcome)
-        sympy = await self.equal(answer.answer, question.target)
+        text = said(answer)
+        if not text.strip():
+            return Score(0.0, {"sympy": 0.0} if judge is None else {"sympy": 0.0, "judge": 0.0}, reason=answer.outcome)
+        sympy = False if answer.answer is None else await self.equal(answer.answer, question.target)
         metrics = {} if sympy is None else {"sympy": float(sympy)}
         if judge is None or (sympy and not self.both):
-            return Score(
-                None if sympy is None else float(sympy), metrics, reason="" if sympy is not None else "not a formula"
-            )
-        prompt = self.grader.written(question.text, question.target, said(answer))
+            reason = "not a formula" if sympy is None else "" if answer.answer else answer.outcome
+            return Score(None if sympy is None else float(sympy), metrics, reason=reason)
+        prompt = self.grader.written(question.text, question.target, text)
         found, steps = await verdict(
             "grade the answer", judge, prompt, read_verdict, self.grader.sampling, self.grader.tries
         )
@@ -202,7 +210,8 @@ class AnswerBench(Evaluation):
                 found[f"accuracy by {checker} alone"] = results.mean(checker)
         if {"sympy", "judge"} <= results.metrics.keys():
             sympy, judge = results.metrics["sympy"], results.metrics["judge"]
-            told = ~np.isnan(sympy) & ~np.isnan(judge)
+            answered = np.asarray(results.outcomes) == "answered"
+            told = answered & ~np.isnan(sympy) & ~np.isnan(judge)
             same = np.where(told, (sympy == judge).astype(float), np.nan)
             agreeing = Results(results.ids, same, results.outcomes)
             found["agreement of sympy and judge"] = agreeing.mean()

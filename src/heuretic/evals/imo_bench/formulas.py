@@ -14,6 +14,7 @@ _GREEK = re.compile(
 _BETWEEN = re.compile(r"(?:\\text\{)?(?<![A-Za-z])\s*\b(?:and|or)\b\s*(?:\})?")
 _THOUSANDS = re.compile(r"[\s$]*(?:[A-Za-z]\s*=\s*)?[-+]?\d{1,3}(?:(?:,|\{,\}|\\,|\s)\d{3})+(?:\.\d+)?[\s$.]*")
 _BINOMIAL = re.compile(r"\\[dt]?binom\{([^{}]*)\}\{([^{}]*)\}")
+_ROOT = re.compile(r"√\s*(\d+)")
 _SIGNS = str.maketrans(
     {"²": "^2", "³": "^3", "√": r"\sqrt ", "≠": r"\ne ", "\u00a0": " ", "\u2009": " ", "\u202f": " "}
 )
@@ -61,7 +62,7 @@ def comparable(answer: str, target: str) -> tuple[str, str] | None:
     latin: dict[str, str] = {}
     found = []
     for text in (answer, target):
-        text = _listed(text.translate(_SIGNS).strip())
+        text = _listed(_ROOT.sub(r"\\sqrt{\1}", text).translate(_SIGNS).strip())
         for letter in _GREEK.findall(text):
             if letter not in latin and (new := next(free, None)) is not None:
                 latin[letter] = new

@@ -107,11 +107,12 @@ class ProofBench(Evaluation):
         return Whole()
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        if answer.outcome not in ("answered", "truncated", "unparsed"):
+        proof = said(answer)
+        if answer.outcome not in ("answered", "truncated", "unparsed") or not proof.strip():
             return Score(0.0, reason=answer.outcome)
         prompt = self.grader.written(
             problem=question.text, solution=str(question.about["solution"]), guidelines=str(question.about["guidelines"]),
-            response=said(answer),
+            response=proof,
         )  # fmt: skip
         points, steps = await verdict(
             "grade the proof", needed(judge, self.name), prompt, read_points, self.grader.sampling, self.grader.tries

@@ -39,30 +39,37 @@ _WITHOUT = re.compile(
     r"|\bimpossible\s+to\s+(?:know|tell|say|determine|answer)\b|\bunknown\b|\bunclear\b|\bunspecified\b|\bunanswerable\b",
     re.IGNORECASE,
 )
-_SEVERAL = re.compile(
-    r"\(?[A-Za-z]\)\s*(?:(?:or|and|,|/|&)\s*\(?[A-Za-z]\)|(?:is|are|seems?)\s+(?:not|wrong|incorrect|false)\b)",
-    re.IGNORECASE,
-)
+_RIGHT = r"\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
+_DENIED = r"\s+(?:[^.,;()\n]{0,40}\s)?(?:is|are|seems?)\s+(?:not|wrong|incorrect|false)\b"
+_SEVERAL = re.compile(rf"\(?[A-Za-z]\)(?:\s*(?:or|and|,|/|&)\s*\(?[A-Za-z]\)|{_DENIED})", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.,;:!?\n]+|\b(?:but|though|although|however)\b", re.IGNORECASE)
+_DOUBT = re.compile(r"\b(?:if|whether|may|might|could)\b", re.IGNORECASE)
+_NOT_THIS = "(?<! not)(?<! cannot be)(?<! cant be)(?<! isnt)(?<! wasnt)"
 
 
 def choice_of(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the option that a reply chooses; `NOT_TOLD` if it chooses none and says that the text does not tell.
 
     In this order: a letter in brackets or alone after the last "answer is" or "Answer:"; a reply that begins with a letter; the
-    only letter in brackets; the whole reply, or what comes after "answer is", if it is the text of an option; that the answer is not in
-    the text; the only option whose text occurs. None if nothing of these is there, or letters contradict each other.
+    only letter in brackets that is not said to be wrong; the whole reply, or what comes after "answer is", if it is the text of an option;
+    the only option whose text occurs, beside what says that something is not in the text; that the answer is not in the text.
+    None if nothing of these is there, or letters contradict each other.
     """
     plain = without_markup(_NEXT_EXAMPLE.sub("", text)).strip()
     last = chr(64 + len(choices))
     cues = list(_CUE.finditer(plain))
     after = plain[cues[-1].end() :].strip() if cues else ""
     for part in (after, plain):
-        led = re.match(rf"(?:(?:option|choice)\s+)?(?:\(?([A-Za-z])\)|([A-{last}])(?:[.:,;]|\s*$|\s*\n))", part)
-        letter = ((led[1] or led[2]) if led else "").upper()
+        led = re.match(
+            rf"(?:(?:option|choice)\s+)?(?:\(?([A-Za-z])\)|([A-{last}])(?:[.:,;]|\s*$|\s*\n|{_RIGHT})|([a-{last.lower()}])[.\s]*$)",
+            part,
+        )
+        letter = ((led[1] or led[2] or led[3]) if led else "").upper()
         if "A" <= letter <= last and not _SEVERAL.match(part):
             return letter
     named = re.findall(rf"\b[Oo]ption ([A-{last}])\b", plain)
-    bracketed = {found.upper() for found in re.findall(rf"\(([A-{last}a-{last.lower()}])\)", plain)} | set(named)
+    letters = re.findall(rf"\(([A-{last}a-{last.lower()}])\)(?!{_DENIED})", plain)
+    bracketed = {found.upper() for found in letters} | set(named)
     if len(bracketed) == 1:
         return bracketed.pop()
     if bracketed:
@@ -72,10 +79,26 @@ def choice_of(text: str, choices: Sequence[str]) -> str | None:
             if part and _bare(part) == _bare(choice):
                 return chr(65 + place)
     if _WITHOUT.search(plain):
-        return NOT_TOLD
-    said = f" {_bare(plain)} "
-    inside = [place for place, choice in enumerate(choices) if f" {_bare(choice)} " in said]
-    return chr(65 + inside[0]) if len(inside) == 1 else None
+        return _only_named(_told(plain, choices), choices) or NOT_TOLD
+    return _only_named(plain, choices)
+
+
+def _told(text: str, choices: Sequence[str]) -> str:
+    """Return a text without the clauses that say that something is not in the context, or only may be."""
+    options = "|".join(map(re.escape, choices))
+    text = re.sub(
+        rf"({options}),(?=\s*(?:or |and )?(?:{options}))", r"\1", text, flags=re.IGNORECASE
+    )  # lists stay whole
+    clauses = _CLAUSE.split(text)
+    return ". ".join(each for each in clauses if not _WITHOUT.search(each) and not _DOUBT.search(each))
+
+
+def _only_named(text: str, choices: Sequence[str]) -> str | None:
+    """Return the letter of the only option whose text occurs, except after "not"."""
+    said = f" {_bare(text)} "
+    bare = [re.escape(_bare(choice)) for choice in choices]
+    found = [place for place, each in enumerate(bare) if re.search(rf"{_NOT_THIS} {each} ", said)]
+    return chr(65 + found[0]) if len(found) == 1 else None
 
 
 def idk_score(text: str, choices: Sequence[str], right: str) -> float:

@@ -23,6 +23,11 @@ _NEXT_EXAMPLE = re.compile(r"^[ \t]{0,8}(?:={5,}|#{0,6} ?Example \d+).*", re.MUL
 _CUE = re.compile(r"\boutput\s*:|\b(?:the |final ){0,2}answer\s+is\b\s*:?|\banswer\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?![\w]|\.\d)")
 _LIST = re.compile(r"(?<![\w\])])\[([^\[\]]*)\]")
+_NO_MORE = r"(?:\s*$|\s*[;(]|\.(?!\d)|\s+(?:because|since|as|from)\b)"
+_BEGINS_WITH_NUMBER = re.compile(rf"\s*({_NUMBER.pattern})(?:{_NO_MORE}|,(?!\s*[-+\d]))")
+_BEGINS_WITH_LIST = re.compile(rf"\s*{_LIST.pattern}{_NO_MORE}")
+_FENCE = re.compile(r"\A\s*```\w*[ \t]*\n")
+_FIRST_STEP = re.compile(r"\s*1\.\s.*^[ \t]*2\.\s", re.MULTILINE | re.DOTALL)
 _INT = re.compile(r"[-+]?\d{1,400}")
 _FLOAT = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d{1,3})?")
 
@@ -65,8 +70,8 @@ class ListAnswer(Symbolic):
     """What a reply says that a view shows.
 
     The paper says that replies were post-processed, not how. Officially, the whole reply is the answer, without spaces around.
-    Otherwise it is looked for: after the last "Output:" or "the answer is"; else a first line that is nothing but an answer;
-    else the last list or number. Lists are written anew as Python does, 5.0 and 1,234 are the ints 5 and 1234, and True is no number.
+    Otherwise it is looked for: after the last "Output:" or "the answer is"; else a first line that begins with an answer, and goes on
+    with nothing or an explanation; else the last list or number. Lists are written anew as Python does, 5.0 and 1,234 are the ints 5 and 1234, and True is no number.
     Examples that a model adds after its answer are left out.
     """
 
@@ -84,8 +89,10 @@ def read_number(text: str) -> str | None:
     lines = [line for line in said.splitlines() if line.strip()]
     if not lines:
         return None
-    first = lines[0].rpartition("=")[2] if cued or _NUMBER.fullmatch(lines[0].strip()) else ""
-    found = _NUMBER.search(first)
+    begun = _BEGINS_WITH_NUMBER.match(lines[0])
+    if begun and not _FIRST_STEP.match(said):
+        return canonical_number(begun[1])
+    found = _NUMBER.search(lines[0].rpartition("=")[2]) if cued else None
     if found is None:
         numbers = _NUMBER.findall(said)
         return canonical_number(numbers[0] if cued else numbers[-1]) if numbers else None
@@ -98,13 +105,13 @@ def read_list(text: str) -> str | None:
     found = [each for each in (_as_list(inside) for inside in _LIST.findall(said)) if each is not None]
     if not found:
         return None
-    first = said.lstrip().partition("\n")[0].strip()
-    return found[0] if cued or _LIST.fullmatch(first) else found[-1]
+    begun = _BEGINS_WITH_LIST.match(said.lstrip().partition("\n")[0])
+    return found[0] if cued or (begun and _as_list(begun[1]) == found[0]) else found[-1]
 
 
 def _said(text: str) -> tuple[str, bool]:
     """Return the part of a reply in which the answer is, and whether a cue stands before it."""
-    plain = without_markup(text)
+    plain = without_markup(_FENCE.sub("", text))
     own = _NEXT_EXAMPLE.sub("", plain)
     own = own if own.strip() else plain
     cues = list(_CUE.finditer(own))

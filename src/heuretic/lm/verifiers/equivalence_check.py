@@ -12,6 +12,7 @@ from sympy.parsing.sympy_parser import (
     factorial_notation,
     implicit_multiplication_application,
     parse_expr,
+    rationalize,
     standard_transformations,
 )
 
@@ -19,7 +20,17 @@ LETTERS = {letter: sympy.Symbol(letter) for letter in string.ascii_letters}
 NAMES = {**LETTERS, "ln": sympy.log, "e": sympy.E, "i": sympy.I, "pi": sympy.pi, "oo": sympy.oo}
 FUNCTION = re.compile(r"\s*[A-Za-z]\(\s*[a-z](?:\s*,\s*[a-z])*\s*\)\s*=(?!=)")
 """The left side of "f(x) = ...", of which the right side counts."""
-RULES = (*standard_transformations, factorial_notation, implicit_multiplication_application, convert_equals_signs)
+EQUATION = "equation"
+"""Stands for what an equation is for that gives no letter or function a value."""
+APPLIED = re.compile(r"(?<![A-Za-z_])([fghFGHPQT])(?=\()")
+"""Letters that before a bracket are functions and no factors."""
+RULES = (
+    *standard_transformations,
+    rationalize,
+    factorial_notation,
+    implicit_multiplication_application,
+    convert_equals_signs,
+)
 
 
 class Late(Exception):
@@ -72,13 +83,20 @@ def split_bare(text):
 
 
 def value(text) -> Any:
-    text = text[left.end() :] if (left := FUNCTION.match(text)) else text
-    found = parse_expr(text.strip(), local_dict=NAMES, transformations=RULES)
-    if isinstance(found, sympy.Equality):  # of an equation for a letter the right side counts
-        left: Any = found.lhs
-        right: Any = found.rhs
-        return right if left.is_Symbol else left - right
-    return found
+    """Return what an equation is for, a letter or a function, None if it is no equation; and its value.
+
+    Of an equation for anything else the value is the difference of its sides.
+    """
+    name = None
+    if left := FUNCTION.match(text):
+        name, text = "".join(left[0][:-1].split()), text[left.end() :]
+    applied = {letter: sympy.Function(letter) for letter in APPLIED.findall(text)}
+    found = parse_expr(text.strip(), local_dict=NAMES | applied, transformations=RULES)
+    if isinstance(found, sympy.Equality):
+        lhs: Any = found.lhs
+        rhs: Any = found.rhs
+        return (str(lhs), rhs) if lhs.is_Symbol else (EQUATION, lhs - rhs)
+    return name, found
 
 
 def same(a, b):
@@ -87,8 +105,23 @@ def same(a, b):
     difference = sympy.simplify(a - b)
     if difference == 0:
         return True
-    near = difference.evalf(30) if not difference.free_symbols else None
-    return near is not None and near.is_number and abs(near) < sympy.Float("1e-20")
+    if difference.free_symbols or difference.is_Rational:
+        return False
+    near, *sides = (each.evalf(30) for each in (difference, a, b))
+    return near.is_number and abs(near) < sympy.Float("1e-20") * min(1, *map(abs, sides))
+
+
+def alike(kind, left, right):
+    """Return whether two lists, or in any order two sets, have the same names and values."""
+    if kind != "set":
+        return all(m == n and same(x, y) for (m, x), (n, y) in zip(left, right, strict=True))
+    right = list(right)
+    for name, x in left:
+        match = next((k for k, (other, y) in enumerate(right) if name == other and same(x, y)), None)
+        if match is None:
+            return False
+        del right[match]
+    return True
 
 
 def equal(a, b):
@@ -96,16 +129,19 @@ def equal(a, b):
     if kind != other or len(parts) != len(others):
         return False
     left, right = [value(p) for p in parts], [value(p) for p in others]
-    if kind != "set":
-        alike = all(same(x, y) for x, y in zip(left, right, strict=True))
-        # Brackets that differ are intervals, open and closed, or lists written in two ways.
-        return None if alike and kind == "list" and ends(a) != ends(b) else alike
-    for x in left:
-        match = next((k for k, y in enumerate(right) if same(x, y)), None)
-        if match is None:
-            return False
-        del right[match]
-    return True
+    if not alike(kind, *([(None, x) for _, x in each] for each in (left, right))):
+        return False
+    # Brackets that differ are intervals, open and closed, or lists written in two ways.
+    if kind == "list" and ends(a) != ends(b):
+        return None
+    names, other_names = ({name for name, _ in each} for each in (left, right))
+    if all(len(each - {None}) < 2 for each in (names, other_names)) and EQUATION not in names ^ other_names:
+        return (
+            True  # "x = 5" and "5", "f(x) = 1, f(x) = 2" and "g(x) = 1, g(x) = 2": it does not matter how it is called
+        )
+    if names == other_names:
+        return alike(kind, left, right)
+    return None
 
 
 def ends(text):
