@@ -216,24 +216,29 @@ def test_a_response_is_split_by_a_model_that_does_not_always_make_a_list() -> No
         sentence = prompt.rstrip().rpartition("facts: ")[2]
         tries[sentence] = tries.get(sentence, 0) + 1
         if sentence.startswith("Never"):
-            return "I cannot see any."
+            return "There are no facts in this sentence."
+        if sentence.startswith("Lost"):
+            return ""
         if sentence.startswith("Late") and tries[sentence] < 3:
             return "Let me think."
         return f"- {sentence}\n- It is so"
 
     split = asyncio.run(
-        FactSplitter()("Sure! Here it is.\nLate one is.\nNever one is.\nGood one is. Good one is.", scripted(script))
+        FactSplitter()(
+            "Sure! Here it is.\nLate one is.\nNever one is.\nLost one is.\nGood one is. Good one is.", scripted(script)
+        )
     )
     assert [(each.sentence, each.facts) for each in split.sentences] == [
         ("Sure! Here it is.", ()),
         ("Late one is.", ("Late one is.", "It is so.")),
         ("Never one is.", ()),
+        ("Lost one is.", ()),
         ("Good one is.", ("Good one is.", "It is so.")),
         ("Good one is.", ("Good one is.", "It is so.")),
     ]
-    assert split.unsplit == ("Never one is.",)
-    assert tries == {"Late one is.": 3, "Never one is.": 3, "Good one is.": 1}
-    assert len(split.steps) == 7
+    assert split.unsplit == ("Lost one is.",), "words without a list say that there are no facts"
+    assert tries == {"Late one is.": 3, "Never one is.": 3, "Lost one is.": 3, "Good one is.": 1}
+    assert len(split.steps) == 10
 
 
 @pytest.mark.parametrize(("official", "temperature"), [(False, 0.0), (True, 0.1)])
@@ -469,7 +474,7 @@ def test_a_search_that_fails_leaves_the_fact_unjudged_with_the_reason() -> None:
 
 
 def test_sentences_that_cannot_be_split_are_counted() -> None:
-    found = asyncio.run(safe()("Who?", "He is old.", scripted(lambda prompt, config: "Hm.")))
+    found = asyncio.run(safe()("Who?", "He is old.", scripted(lambda prompt, config: "")))
     assert (found.facts, found.unsplit) == ((), ("He is old.",))
 
 
@@ -583,6 +588,18 @@ def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_n
     assert scored(LongFact(rater=safe(official=True)), "Bad fact is.", {"Bad": "never"}).value == 0.0
     with pytest.raises(ValueError, match="must have a judge"):
         asyncio.run(evaluation.score(Question("Who?"), answered("He is.")))
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_an_answer_in_which_the_splitter_sees_no_facts_counts_zero_and_one_it_was_never_asked_about_has_no_score(
+    official: bool,
+) -> None:
+    evaluation, question = LongFact(rater=safe(official=official)), Question("Who is he?")
+    refusal = answered("I'm sorry, I cannot help with that.")
+    nothing = scripted(lambda prompt, config: "There are no facts in this sentence.")
+    assert asyncio.run(evaluation.score(question, refusal, nothing)).value == 0.0
+    lost = asyncio.run(evaluation.score(question, refusal, scripted(lambda prompt, config: "")))
+    assert lost.value is None
 
 
 def test_the_whole_evaluation_runs_with_a_judge_and_counts_what_it_said(tmp_path: Path) -> None:

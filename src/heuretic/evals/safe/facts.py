@@ -69,8 +69,8 @@ class Split:
     """What an answer was split into.
 
     Attributes:
-        sentences: In order. steps: All exchanges. unsplit: Sentences for which the model gave no list although it was asked for
-            it as often as allowed; they have no facts, and are counted.
+        sentences: In order. steps: All exchanges. unsplit: Sentences of which nobody knows whether they have facts, because every
+            reply failed, was empty or was cut off. A reply in words without a list means that there are none.
     """
 
     sentences: tuple[SentenceFacts, ...]
@@ -120,13 +120,18 @@ class FactSplitter(Symbolic):
         return Split(result, steps, tuple(sentence for sentence, (facts, _) in found.items() if facts is None))
 
     async def _facts(self, sentence: str, model: LanguageModel) -> tuple[tuple[str, ...] | None, tuple[Step, ...]]:
-        """Return the facts of a sentence as they were listed, None if there was no list."""
+        """Return the facts of a sentence as they were listed, none if replies in words have no list, None without any whole reply."""
         sampling = replace(self.sampling, temperature=_OFFICIAL_TEMPERATURE) if self.official else self.sampling
 
         def read(text: str) -> tuple[str, ...] | None:
             return listed(text, official=self.official) or None
 
-        return await verdict("facts", model, self.prompt(sentence), read, sampling, 1 if self.official else self.tries)
+        tries = 1 if self.official else self.tries
+        found, steps = await verdict("facts", model, self.prompt(sentence), read, sampling, tries)
+        told = any(
+            reply.outcome in ("answered", "refused") and reply.text.strip() for step in steps for reply in step.replies
+        )
+        return (() if found is None and told else found), steps
 
     def prompt(self, sentence: str) -> str:
         """Return what the model is asked about a sentence."""

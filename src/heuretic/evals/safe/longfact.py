@@ -143,11 +143,8 @@ class LongFact(Evaluation):
             "unsplit": list(rated.unsplit), "tokens": rated.usage.tokens, "cost": rated.cost,
         }  # fmt: skip
         metrics = _metrics(counts.supported, counts.not_supported, counts.irrelevant, counts.unjudged, self._k)
-        lost = len(rated.dropped) + len(rated.unsplit)
-        if not self.rater.official and (
-            (counts.unjudged and counts.unjudged == counts.facts) or (rated.unsplit and not counts.facts)
-        ):
-            why = f"no fact was judged: {counts.unjudged} unjudged, {lost} sentences without a list of facts"
+        if not counts.supported + counts.not_supported and (counts.unjudged or rated.unsplit):
+            why = f"no fact was judged: {counts.unjudged} unjudged, {len(rated.unsplit)} sentences not split"
             return Score(None, metrics, details, rated.steps, why)
         value = f1_at_k(counts.supported, counts.not_supported, self._k)
         return Score(value, metrics, details, rated.steps, "" if counts.facts else "no facts")
