@@ -26,7 +26,7 @@ from heuretic.evals.safe.rating import Lookup, Rating, read_verdict
 from heuretic.evals.safe.relevance import read_relevance
 from heuretic.evals.safe.sentences import merged, sentences_of
 from heuretic.lm import Answer, Question, Sample, Sampling
-from heuretic.lm.retrieval import Evidence
+from heuretic.lm.retrieval import Evidence, Recorded, Serper
 from scripted import scripted
 from services import Asked as Arrived
 from services import Sent, Service, openai
@@ -350,8 +350,11 @@ class Found(hr.Symbolic):
     """A search that finds what the query says, or fails."""
 
     fails: bool = False
+    key: bool = True
 
     async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
+        if not self.key:
+            raise ValueError("KEY must be set")
         if self.fails or "unreachable" in query:
             raise ConnectionError("the service did not answer")
         return [Evidence(f"result {n} for {query}", url=f"http://{n}", kind="organic") for n in range(k)]
@@ -429,7 +432,7 @@ def test_facts_are_revised_judged_and_keep_their_evidence() -> None:
 def test_a_judge_that_is_never_in_format_leaves_facts_unjudged_and_counted() -> None:
     found = rated(safe(), "Bad fact is. Good fact is.", {"Bad": "never"})
     assert [(each.label, each.reason) for each in found.facts] == [
-        ("unjudged", "the judge gave no verdict"),
+        ("unjudged", "judge off format: no verdict in 2 replies, the last one answered: 'I cannot say.'"),
         ("supported", ""),
     ]
     assert found.facts[0].revised == "Bad fact is.", "without a block the fact stays"
@@ -471,6 +474,30 @@ def test_a_search_that_fails_leaves_the_fact_unjudged_with_the_reason() -> None:
     )
     with pytest.raises(ValueError, match="SAFE must have a search"):
         rated(SAFE(), "First fact is.", {})
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_a_search_that_is_down_gives_no_score_and_one_without_a_key_ends_the_run(
+    official: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    down = LongFact(rater=safe(official=official, search=Found(fails=True)))
+    score = scored(down, "First fact is. Second fact is.", {"Second": "irrelevant"})
+    assert score.value is None
+    assert "the service did not answer" in score.reason
+    with pytest.raises(ValueError, match="KEY must be set"):
+        scored(LongFact(rater=safe(official=official, search=Found(key=False))), "First fact is.", {})
+    monkeypatch.delenv("SERPER_API_KEY", raising=False)
+    asked: list[str] = []
+    for rater, message in (
+        (SAFE(), "must have a search"),
+        (safe(search=Serper()), "SERPER_API_KEY"),
+        (safe(search=Recorded(Serper(), str(tmp_path / "r"))), "SERPER_API_KEY"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(LongFact(rater=rater), scripted([], asked), judge=scripted([], asked), limit=1)
+    assert not asked, "nothing is asked for nothing"
+    down = LongFact(rater=safe(search=Recorded(Serper(), str(tmp_path / "r"), mode="replay")))
+    down.check()
 
 
 def test_sentences_that_cannot_be_split_are_counted() -> None:

@@ -27,7 +27,11 @@ SHELF = BM25.of([Evidence("Paris is the capital.", "France", "https://www.a.org/
 
 
 class Down(hr.Symbolic):
+    key: bool = True
+
     async def __call__(self, query: str, k: int) -> list[Evidence]:
+        if not self.key:
+            raise ValueError("KEY must be set")
         raise ConnectionError("down did not answer in 5 tries")
 
 
@@ -96,5 +100,7 @@ def test_it_votes_fails_as_an_outcome_and_wants_a_day() -> None:
     failed = asyncio.run(FreshPrompt(search=Down(), today="2024-03-15")("Why?", scripted([])))
     assert failed.outcome == "error"
     assert failed.trace[0].replies[0].error == "down did not answer in 5 tries"
+    with pytest.raises(ValueError, match="KEY must be set"):
+        asyncio.run(FreshPrompt(search=Down(key=False), today="2024-03-15")("Why?", scripted([])))
     with pytest.raises(ValueError, match="YYYY-MM-DD"):
         FreshPrompt(search=SHELF, today="today")

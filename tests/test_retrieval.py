@@ -180,14 +180,17 @@ def test_services_are_asked_again_and_fail_clearly_without_showing_the_key(
     assert asyncio.run(Serper(base_url=flaky.url)("q", 1))
     assert len(flaky.asked) == 3
     for sent, error in (
-        (Sent({}, 503), ConnectionError), (Sent(None, hang_up=True), ConnectionError), (Sent(b"<html>"), ValueError),
-        (Sent({"organic": 3}), ValueError), (Sent({}, 401), ValueError), (Sent([]), ValueError),
+        (Sent({}, 503), ConnectionError), (Sent(None, hang_up=True), ConnectionError), (Sent(b"<html>"), ConnectionError),
+        (Sent({"organic": 3}), ConnectionError), (Sent([]), ConnectionError), (Sent({"message": "bad q"}, 400), ConnectionError),
+        (Sent({}, 401), ValueError), (Sent({}, 403), ValueError), (Sent({"message": "Not enough credits"}, 400), ValueError),
     ):  # fmt: skip
         service = serve(lambda a, n, sent=sent: sent)
         with pytest.raises(error) as raised:
             asyncio.run(Serper(base_url=service.url)("q", 1))
         assert KEY not in str(raised.value)
     monkeypatch.delenv("SERPER_API_KEY")
+    with pytest.raises(ValueError, match="SERPER_API_KEY"):
+        Serper().check()
     with pytest.raises(ValueError, match="SERPER_API_KEY"):
         asyncio.run(Serper()("q", 1))
 

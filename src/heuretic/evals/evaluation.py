@@ -80,6 +80,9 @@ class Evaluation(Symbolic):
         """What results are called."""
         return self.name
 
+    def check(self) -> None:
+        """Find out, before anything is paid for, whether scores can be had. Raises: ValueError if something is missing for them."""
+
     def load(self) -> Questions:
         """Return the questions. Raises: FileNotFoundError, ValueError as `heuretic.data` does."""
         raise NotImplementedError

@@ -108,6 +108,7 @@ def _scored(address: str, search: str | None) -> Scorer:
     evaluation = EVALUATIONS.at(address)
     if search is not None:
         evaluation = evaluation.searching(SEARCHES.at(search))
+    evaluation.check()
 
     @scorer(metrics=[_summary(address)], name=f"heuretic_{evaluation.name}")
     def made() -> Scorer:

@@ -142,6 +142,7 @@ def evaluate(
     judging = model_named(judge) if isinstance(judge, str) else judge
     if evaluation.needs_judge and judging is None:
         raise ValueError(f"{evaluation.title} must have a judge, got none. Try judge='openai/gpt-4o-mini', or --judge")
+    evaluation.check()
     questions = evaluation.load()
     total = questions.count if limit is None else limit if questions.count is None else min(limit, questions.count)
     log: Log | None = None

@@ -69,6 +69,10 @@ class LongFact(Evaluation):
         """Return the evaluation whose rater looks facts up there."""
         return replace(self, {"rater.search": search})
 
+    def check(self) -> None:
+        """Raises: ValueError if the rater has no search, or its search no key."""
+        self.rater.check()
+
     def load(self) -> Questions:
         """Return the prompts.
 
@@ -143,8 +147,11 @@ class LongFact(Evaluation):
             "unsplit": list(rated.unsplit), "tokens": rated.usage.tokens, "cost": rated.cost,
         }  # fmt: skip
         metrics = _metrics(counts.supported, counts.not_supported, counts.irrelevant, counts.unjudged, self._k)
-        if not counts.supported + counts.not_supported and (counts.unjudged or rated.unsplit):
-            why = f"no fact was judged: {counts.unjudged} unjudged, {len(rated.unsplit)} sentences not split"
+        if not counts.supported + counts.not_supported and (counts.unjudged or rated.unsplit or rated.lost):
+            why = (
+                f"no fact was judged: {counts.unjudged} unjudged, {len(rated.dropped)} dropped, "
+                f"{len(rated.unsplit)} sentences not split; {next(iter(rated.reasons), 'the splitter gave no whole reply')}"
+            )
             return Score(None, metrics, details, rated.steps, why)
         value = f1_at_k(counts.supported, counts.not_supported, self._k)
         return Score(value, metrics, details, rated.steps, "" if counts.facts else "no facts")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from heuretic.evals.judging import verdict
+from heuretic.evals.judging import unjudged, verdict
 from heuretic.evals.safe.f1_at_k import FactCounts
 from heuretic.evals.safe.prompts import QUERY, VERDICT, bracketed, filled, first_fenced, paid, used
 from heuretic.lm import LanguageModel, Sampling, Usage
@@ -17,6 +17,7 @@ from heuretic.lm.retrieval import Evidence, Search
 from heuretic.symbolic import Symbolic, field
 
 Label = Literal["supported", "not supported", "irrelevant", "unjudged"]
+_FAILED = ("nothing could be looked up", "judge failed")
 NOTHING_FOUND = "No good Google Search result was found"
 _ORDER = ("answer", "knowledge", "organic", "document")
 _FINAL = re.compile(
@@ -60,6 +61,11 @@ class FactRating:
     reason: str = ""
 
     @property
+    def failed(self) -> bool:
+        """Whether it is unjudged because a service did not answer."""
+        return self.reason.startswith(_FAILED)
+
+    @property
     def evidence(self) -> tuple[Evidence, ...]:
         """All evidence, in the order it was found."""
         return tuple(each for lookup in self.lookups for each in lookup.evidence)
@@ -94,6 +100,16 @@ class Rated:
         """How many facts have which label."""
         found = Counter(each.label for each in self.facts)
         return FactCounts(found["supported"], found["not supported"], found["irrelevant"], found["unjudged"])
+
+    @property
+    def lost(self) -> int:
+        """How many facts were dropped because a service did not answer, which the published code takes for a judge's doubt."""
+        return sum(each.failed for each in self.dropped)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why facts were not judged, each reason once."""
+        return tuple(dict.fromkeys(each.reason for each in (*self.facts, *self.dropped) if each.reason))
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -136,7 +152,7 @@ class Rating(Symbolic):
                 break
             try:
                 lookups.append(Lookup(query, tuple(await search(query, self.results))))
-            except (ConnectionError, ValueError) as error:
+            except ConnectionError as error:
                 return "unjudged", tuple(lookups), tuple(steps), f"nothing could be looked up: {error}"
         # The published code says N/A to those who ask for queries only.
         shown = knowledge(lookups) or ("" if official else "N/A")
@@ -146,7 +162,7 @@ class Rating(Symbolic):
             return read_verdict(text, official=official)
 
         label, asked = await verdict("verdict", model, prompt, read, sampling, tries)
-        reason = "" if label else "the judge gave no verdict"
+        reason = "" if label else unjudged(asked)
         return label or "unjudged", tuple(lookups), (*steps, *asked), reason
 
 

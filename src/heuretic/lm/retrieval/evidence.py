@@ -39,6 +39,18 @@ class Search(Protocol):
     async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
         """Return at most `k` pieces of evidence (organic results, and what a page of results has beside them), the best first.
 
-        Raises: ConnectionError if a service did not answer after all retries; ValueError if it answered with something else.
+        Raises: ConnectionError if there is no answer to this query: the service did not answer after all retries, refused the
+            query, or answered with something else. Those who ask count it and go on with the next query. ValueError for what
+            would fail every query, such as a key that is missing or refused, or a file that cannot be read: it ends the run.
         """
         ...
+
+
+def check(search: Search) -> None:
+    """Find out, before anything is paid for, whether a search has what it needs.
+
+    Raises: ValueError if it says so in a method `check` of its own, as hosted ones do that have no key.
+    """
+    checked = getattr(search, "check", None)
+    if checked is not None:
+        checked()

@@ -1,6 +1,7 @@
 """Hosted search: Serper (Google), Brave and Tavily over HTTP.
 
-Keys are read from the environment when a search is made, and are in no value, digest, message or record.
+Keys are read from the environment when a search is made, and are in no value, digest, message or record. ValueError means that a
+key or an address is missing or refused, ConnectionError that there is no answer to one query, see `Search`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,6 +22,10 @@ _TRIES = 5
 _TIMEOUT_S = 30.0
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _WAIT_S = 0.5
+_NEVER = frozenset({401, 402, 403, 404, 405, 432, 433})
+"""Statuses that concern the key, the account (432 and 433 are Tavily's limits of a plan) or the address, and not the query."""
+_ACCOUNT = re.compile(r"not enough credits|subscription_token_invalid", re.IGNORECASE)
+"""What Serper (status 400) and Brave (422) say of an account."""
 
 
 class Serper(Symbolic):
@@ -29,6 +35,10 @@ class Serper(Symbolic):
     language: str = field(default="en", doc="of the results (hl)")
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://google.serper.dev", doc="where the service is")
+
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("SERPER_API_KEY")
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return what the page has beside organic results, then at most `k` of these."""
@@ -45,6 +55,10 @@ class Brave(Symbolic):
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://api.search.brave.com/res/v1", doc="where the service is")
 
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("BRAVE_API_KEY")
+
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return at most `k` results."""
         headers = {"X-Subscription-Token": _key("BRAVE_API_KEY"), "Accept": "application/json"}
@@ -60,6 +74,10 @@ class Tavily(Symbolic):
     answer: bool = field(default=False, doc="ask for an answer too, which comes first")
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://api.tavily.com", doc="where the service is")
+
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("TAVILY_API_KEY")
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return at most `k` results."""
@@ -135,11 +153,11 @@ def _day(today: str) -> date:
 
 def _read(found: Any, url: str, read: Callable[[], list[Evidence]]) -> list[Evidence]:
     if not isinstance(found, Mapping):
-        raise ValueError(f"{url} must answer with an object, got {type(found).__name__}")
+        raise ConnectionError(f"{url} must answer with an object, got {type(found).__name__}")
     try:
         return read()
     except (AttributeError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(
+        raise ConnectionError(
             f"{url} must answer in its published form, got something else ({type(error).__name__}: {error})"
         ) from error
 
@@ -163,14 +181,13 @@ async def _ask(
             if answer.status_code in _AGAIN:
                 why = f"status {answer.status_code}"
                 continue
-            if answer.status_code in (401, 403):
-                raise ValueError(f"{url} must be given a valid key, got status {answer.status_code}")
+            said = f"got status {answer.status_code}: {answer.text[:200]!r}"
+            if answer.status_code in _NEVER or (answer.status_code >= 400 and _ACCOUNT.search(answer.text)):
+                raise ValueError(f"{url} must be a search that accepts the key of the environment, {said}")
             if answer.status_code >= 400:
-                raise ValueError(
-                    f"{url} must accept the search, got status {answer.status_code}: {answer.text[:200]!r}"
-                )
+                raise ConnectionError(f"{url} must accept the query, {said}")
             try:
                 return json.loads(answer.text)
             except ValueError as error:
-                raise ValueError(f"{url} must answer with JSON, got {answer.text[:80]!r}") from error
+                raise ConnectionError(f"{url} must answer with JSON, got {answer.text[:80]!r}") from error
     raise ConnectionError(f"{url} did not answer in {_TRIES} tries: {why}")

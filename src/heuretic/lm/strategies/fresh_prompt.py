@@ -120,7 +120,7 @@ class FreshPrompt(Symbolic):
             pieces_of(shown.pieces)
 
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
-        """Return the answer of one attempt; its outcome is "error" where the search did not answer."""
+        """Return the answer of one attempt; its outcome is "error" where the search did not answer this question."""
         return await one_attempt(self, question, model)
 
     async def attempts(
