@@ -591,7 +591,7 @@ def test_an_answer_is_worth_f1_at_k_of_its_facts() -> None:
     assert score.value == pytest.approx(f1_at_k(1, 1, 4))
     assert score.metrics == {
         "precision": 0.5, "recall": 0.25, "facts": 4, "supported_facts": 1, "not_supported_facts": 1, "irrelevant_facts": 1,
-        "unjudged_facts": 1,
+        "unjudged_facts": 1, "dropped_facts": 0, "unsplit_sentences": 0,
     }  # fmt: skip
     assert [fact["label"] for fact in score.details["facts"]] == [
         "supported",
@@ -601,6 +601,24 @@ def test_an_answer_is_worth_f1_at_k_of_its_facts() -> None:
     ]
     assert score.steps
     json.dumps(dict(score.details))
+
+
+def test_dropped_facts_and_sentences_that_were_not_split_are_numbers() -> None:
+    def script(prompt: str, config: GenerateConfig) -> str:
+        said = judge({"Bad": "never"})(prompt, config).replace("See [2]. ", "").replace("[1] ", "")
+        return "" if said.startswith("- Lost") else said
+
+    text = answered("Bad fact is. Good fact is. Lost fact is.")
+    for official, dropped in ((False, 0), (True, 1)):
+        evaluation = LongFact(rater=safe(official=official))
+        metrics = asyncio.run(evaluation.score(Question("Who?"), text, scripted(script))).metrics
+        assert metrics["facts"] == 2, "as num_claims of the published code"
+        assert (metrics["dropped_facts"], metrics["unjudged_facts"]) == (dropped, 1 - dropped)
+        assert metrics["unsplit_sentences"] == 1
+        columns = {name: np.array([value]) for name, value in metrics.items()}
+        assert {"dropped facts", "unsplit sentences"} <= set(
+            evaluation.summary(Results(["a"], np.array([0.1]), ["answered"], metrics=columns))
+        )
 
 
 def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_no_score() -> None:
