@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from inspect_ai.model import GenerateConfig, ModelOutput, ModelUsage
 
 from heuretic.evals import evaluate
 from heuretic.evals.freshqa import SHOWN, FreshEval, FreshQA, read_evaluation, sheet_date, year_group
@@ -166,10 +167,20 @@ def test_unreadable_verdicts_are_unjudged_and_refusals_are_judged(tmp_path: Path
 
     asked: list[str] = []
     lost = score("refused", "There is no such thing.", scripted(["Hm."] * 9, asked))
-    assert (lost.value, lost.reason, len(asked)) == (None, "unjudged", 3)
+    assert (lost.value, len(asked)) == (None, 3)
+    assert lost.reason.startswith("judge off format: no verdict in 3 replies")
     assert score("refused", "I cannot say.", scripted(["evaluation: maybe", "evaluation: correct"])).value == 1.0
     assert score("empty", "", scripted([])).value == 0.0
-    assert score("truncated", "Ann", scripted([])).value == 0.0
+    assert score("truncated", "", scripted([])).value == 0.0, "cut off inside its reasoning"
+    assert score("truncated", "Ann Lee leads it. She was", scripted(["evaluation: correct"])).value == 1.0
+    declined = ModelOutput.from_content("judge", "No.", stop_reason="content_filter")
+    declined.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    assert score("answered", "Ann", scripted(lambda prompt, config: declined)).reason == "judge refused: 'No.'"
+
+    def down(prompt: str, config: GenerateConfig) -> str:
+        raise RuntimeError("status 500")
+
+    assert score("answered", "Ann", scripted(down)).reason.startswith("judge failed: ")
 
 
 def test_days_and_years() -> None:

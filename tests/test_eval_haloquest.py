@@ -122,7 +122,7 @@ def test_files_that_are_no_data_are_refused(folder: Path) -> None:
     path.unlink()
     monkey = pytest.MonkeyPatch()
     monkey.setenv("HEURETIC_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="haloquest-eval"):
+    with pytest.raises(FileNotFoundError, match="haloquest_eval"):
         HaloQuest().load()
     monkey.undo()
 
@@ -453,7 +453,8 @@ def test_replies_off_format_are_asked_for_again_and_then_unjudged() -> None:
     score = wait(evaluation.score(question, answer, scripted(lambda p, c: next(replies))))
     assert (score.value, len(score.steps)) == (0.0, 3)
     score = wait(evaluation.score(question, answer, scripted(lambda p, c: "who knows")))
-    assert (score.value, len(score.steps), score.reason) == (None, 3, "unjudged: no verdict in 3 replies")
+    assert (score.value, len(score.steps)) == (None, 3)
+    assert score.reason.startswith("judge off format: no verdict in 3 replies")
     with pytest.raises(ValueError, match="must have a judge"):
         wait(evaluation.score(question, answer))
     with pytest.raises(ValueError, match="must have a judge"):
@@ -464,7 +465,7 @@ def test_cut_off_and_empty_replies_are_wrong_and_refusals_are_judged() -> None:
     evaluation, asked = HaloQuest(drawn=1, scoring="judge"), []
     [question] = evaluation.load()
     judge = scripted(lambda p, c: judgement(False), asked)
-    for outcome, text in (("truncated", "There is no"), ("empty", ""), ("overflow", ""), ("refused", "")):
+    for outcome, text in (("truncated", ""), ("empty", ""), ("overflow", ""), ("refused", "")):
         answer = Answer(None, outcome, 0.0, (hr.lm.Sample(None, outcome, text),), ())  # pyright: ignore
         score = wait(evaluation.score(question, answer, judge))
         assert (score.value, score.metrics["match without judge"], score.reason) == (0.0, 0.0, outcome)
@@ -472,6 +473,8 @@ def test_cut_off_and_empty_replies_are_wrong_and_refusals_are_judged() -> None:
     refused = Answer(None, "refused", 0.0, (hr.lm.Sample(None, "refused", "I'm sorry, I can't assist."),), ())
     assert wait(evaluation.score(question, refused, judge)).value == 0.0
     assert "can't assist" in asked[0]
+    cut = Answer(None, "truncated", 0.0, (hr.lm.Sample(None, "truncated", "There is no bee in the"),), ())
+    assert wait(evaluation.score(question, cut, scripted(lambda p, c: judgement(True)))).value == 1.0
 
 
 def test_reasoning_is_not_judged() -> None:

@@ -18,7 +18,7 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 from heuretic.data.files import sha256
 from heuretic.data.records import Corrupt, Records, unreadable
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
-from heuretic.evals.judging import needed, verdict
+from heuretic.evals.judging import needed, unjudged, verdict
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
@@ -323,9 +323,11 @@ class FreshQA(Evaluation):
         return Whole()
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        """Return the judge's verdict; a refusal is judged too, since it may name a false premise; an empty reply is wrong."""
+        """Return the judge's verdict on any text, as published: a refusal may name a false premise, and what was said before a text
+        was cut off may be right. Without a text (empty, or cut off inside reasoning) it is wrong.
+        """
         response = said(answer)
-        if not response.strip() or answer.outcome not in ("answered", "refused"):
+        if not response.strip():
             return Score(0.0, reason=answer.outcome)
         assert isinstance(question.target, tuple)
         today = given_day(self.today or self._released())
@@ -334,9 +336,9 @@ class FreshQA(Evaluation):
             self.grader.messages(question.text, question.target, response, today, self.strict),
             lambda text: read_evaluation(text, self.official), self.grader.sampling, self.grader.tries,
         )  # fmt: skip
-        return Score(
-            None if found is None else float(found), steps=steps, reason="" if found is not None else "unjudged"
-        )
+        if found is None:
+            return Score(None, steps=steps, reason=unjudged(steps))
+        return Score(float(found), steps=steps)
 
     def summary(self, results: Results) -> Mapping[str, Estimate]:
         """Return the accuracy overall, and with valid and with false premises."""

@@ -27,7 +27,7 @@ from heuretic.evals.drawn_images import Drawn, drawn
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.haloquest_images import Image, ImageAbsent, ImageSource, with_images
 from heuretic.evals.haloquest_judge import AutoEval, matches, overlap
-from heuretic.evals.judging import needed
+from heuretic.evals.judging import needed, unjudged
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
@@ -155,7 +155,7 @@ class HaloQuest(Evaluation):
 
     arXiv:2407.15680, section 4. The question is asked with the image and nothing else. A judge-free rule (`matches`) and the overlap
     of words stand beside the judge's score under names of their own. Questions come in an order in which the first ones are from all
-    categories. A text that says it cannot assist goes to the judge like any other, which is told that it is wrong.
+    categories. A text that says it cannot assist, or that was cut off, goes to the judge like any other, which is told that the former is wrong.
     """
 
     name: ClassVar[str] = "haloquest"
@@ -246,13 +246,13 @@ class HaloQuest(Evaluation):
         text, groundtruth = said(answer).strip(), str(question.about["groundtruth"])
         right = answers_of(groundtruth)
         metrics = {"match without judge": float(matches(text, right)), "word overlap": overlap(text, right)}
-        if not text or answer.outcome in ("truncated", "overflow", "empty"):
+        if not text:
             return Score(0.0, dict.fromkeys(metrics, 0.0), reason=answer.outcome)
         if not self.needs_judge:
             return Score(metrics["match without judge"], metrics)
         found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth)
         if found is None:
-            return Score(None, metrics, steps=steps, reason=f"unjudged: no verdict in {self.judge.tries} replies")
+            return Score(None, metrics, steps=steps, reason=unjudged(steps))
         points = {"response": found.response_point, "groundtruth": found.groundtruth_point}
         return Score(float(found.correct), metrics, {"main points": points}, steps)
 
