@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import hashlib
 from datetime import date
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def row(name: str, question: str, *answers: str, split: str = "TEST", year: str 
     ]
 
 
+RELAXED = "9b45f2868d47376e46c0ec4469b184f910e538187e8a2cf7591232b85cfd17b6"
+STRICT = "811cbb4bcbc2eb08473bc4dce70b96a8bb408c656bb8e727bc7a8fa5cbc17cf0"
 ROWS = [
     row("0", 'Who leads "X"?', "Ann Lee", "Lee, Ann"),
     row("1", "When did Y end?", "Y has not ended.", premise="TRUE", fact="slow-changing", year="before 2022"),
@@ -138,6 +141,20 @@ def test_the_prompt_flips_its_demonstrations_between_modes() -> None:
     assert sum(s.credited and not s.credited_strictly for s in SHOWN) == 4
     assert not any(s.credited_strictly and not s.credited for s in SHOWN)
     assert "{" not in prompts[False]
+
+
+def test_the_official_prompt_is_the_published_one(tmp_path: Path) -> None:
+    """Checksums: of the whole prompts that the notebooks make on that day, by running their own cells."""
+    today = date(2025, 11, 24)
+    for strict, wanted in ((False, RELAXED), (True, STRICT)):
+        text = FreshEval().messages("Q?", ("a", "b"), "R", today, strict, official=True)[-1].text
+        assert text.count("\nevaluation: ") == 15
+        assert "{" not in text
+        assert hashlib.sha256(text.encode()).hexdigest() == wanted
+    asked: list[str] = []
+    evaluation = FreshQA(file=release(tmp_path, [HEADER, *ROWS]), official=True)
+    evaluate(evaluation, scripted(lambda prompt, config: "Ann"), judge=scripted(["evaluation: correct"] * 2, asked))
+    assert all("How old is the world's oldest verified living person?" in prompt for prompt in asked)
 
 
 def test_a_run_is_scored_by_the_judge(tmp_path: Path) -> None:

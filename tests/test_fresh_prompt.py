@@ -35,6 +35,15 @@ class Down(hr.Symbolic):
         raise ConnectionError("down did not answer in 5 tries")
 
 
+looked_up: list[str] = []
+
+
+class Noting(hr.Symbolic):
+    async def __call__(self, query: str, k: int) -> list[Evidence]:
+        looked_up.append(query)
+        return [Evidence(f"about {query}", kind="organic")]
+
+
 def test_kinds_are_reversed_and_sorted_by_date_with_undated_first() -> None:
     found = [
         Evidence("answer", kind="answer"), Evidence("graph", kind="knowledge"), Evidence("r1", kind="related"),
@@ -92,6 +101,25 @@ def test_the_prompt_has_demonstrations_evidence_and_the_premise() -> None:
     plain = FreshPrompt(search=SHELF, today="2024-03-15", check_premise=False, demonstrations=())
     asyncio.run(plain("What is the capital?", scripted(["x"], asked)))
     assert asked[1].endswith("question: What is the capital?\nanswer: ")
+
+
+def test_the_official_demonstrations_are_the_published_ones_looked_up_once() -> None:
+    asked: list[str] = []
+    looked_up.clear()
+    strategy = FreshPrompt(search=Noting(), today="2024-03-15", official=True)
+    for question in ("One?", "Two?"):
+        asyncio.run(strategy(question, scripted(["x"], asked)))
+    assert looked_up[0] == "One?"
+    assert looked_up[1] == "What year is considered Albert Einstein's annus mirabilis?"
+    assert len(looked_up) == 7, "two questions and five demonstrations"
+    first, *_, last = asked[0].split("query: ")[1:]
+    assert "snippet: about What year is considered" in first
+    assert (
+        "answer: As of today March 15, 2024, the most up-to-date and relevant information regarding this query is as follows. 1905 is"
+        in first
+    )
+    assert last.startswith("One?")
+    assert asked[0].count("query: ") == 6
 
 
 def test_it_votes_fails_as_an_outcome_and_wants_a_day() -> None:

@@ -24,6 +24,7 @@ from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
 from heuretic.lm.retrieval.dates import given_day, long_day, normalised
 from heuretic.lm.strategies import Attempting, Direct
+from heuretic.lm.strategies.published_fresh import fresheval_prompt
 from heuretic.symbolic import Symbolic, field
 
 COLUMNS = ("id", "split", "question", "effective_year", "false_premise", "num_hops", "fact_type", "answer_0")
@@ -116,7 +117,9 @@ SHOWN: tuple[Shown, ...] = (
 
 
 class FreshEval(Symbolic):
-    """The prompt of the judge. The instructions say what the published ones do, in other words."""
+    """The prompt of the judge. The instructions say what the published ones do, in other words; with `official` of
+    `FreshQA` the published instructions and demonstrations are in their place.
+    """
 
     relaxed: str = field(
         default=(
@@ -149,10 +152,20 @@ class FreshEval(Symbolic):
     tries: int = field(default=3, ge=1, doc="how often to ask until there is a verdict")
 
     def messages(
-        self, question: str, answers: tuple[str, ...], response: str, today: date, strict: bool = False
-    ) -> list[ChatMessage]:
+        self, question: str, answers: tuple[str, ...], response: str, today: date, strict: bool = False, official: bool = False
+    ) -> list[ChatMessage]:  # fmt: skip
         """Return the whole prompt for one response."""
         day = long_day(today)
+        before = fresheval_prompt(strict, day) if official else self._before(day, strict)
+        asked = f"question: {question}\ncorrect answer(s): {' | '.join(answers)}\nresponse: {response}\ncomment: "
+        return [
+            ChatMessageSystem(content=f"You are a helpful assistant. Respond as concisely as possible. Knowledge cutoff: {day}."),
+            ChatMessageUser(content="What's today's date?"),
+            ChatMessageAssistant(content=f"Today is {day} in Pacific Standard Time."),
+            ChatMessageUser(content=f"{before}\n\n\n{asked}"),
+        ]  # fmt: skip
+
+    def _before(self, day: str, strict: bool) -> str:
         blocks = [(self.strict if strict else self.relaxed).replace("{rules}", self.rules)]
         for each in self.shown:
             comment = (each.strict or each.relaxed) if strict else each.relaxed
@@ -162,15 +175,7 @@ class FreshEval(Symbolic):
                 f"response: {each.response.replace('{today}', day)}\ncomment: {comment} Thus, the response is "
                 f"{'' if good else 'not '}credited.\nevaluation: {'correct' if good else 'incorrect'}"
             )
-        blocks.append(
-            f"question: {question}\ncorrect answer(s): {' | '.join(answers)}\nresponse: {response}\ncomment: "
-        )
-        return [
-            ChatMessageSystem(content=f"You are a helpful assistant. Respond as concisely as possible. Knowledge cutoff: {day}."),
-            ChatMessageUser(content="What's today's date?"),
-            ChatMessageAssistant(content=f"Today is {day} in Pacific Standard Time."),
-            ChatMessageUser(content="\n\n\n".join(blocks)),
-        ]  # fmt: skip
+        return "\n\n\n".join(blocks)
 
 
 def read_evaluation(text: str, official: bool = False) -> bool | None:
@@ -249,7 +254,7 @@ class FreshQA(Evaluation):
     date: str = field(default="", doc="the day of the release, YYYY-MM-DD; empty if the file's name has it")
     split: Literal["TEST", "DEV", "all"] = field(default="TEST", doc="which questions")
     strict: bool = field(default=False, doc="strict evaluation, which allows no hallucinations")
-    official: bool = field(default=False, doc="read verdicts as published")
+    official: bool = field(default=False, doc="ask the judge and read its verdicts as published")
     today: str = field(default="", doc="the day on which the judge is asked, YYYY-MM-DD; empty for that of the release")
     grader: FreshEval = field(default=FreshEval(), doc="the judge's prompt")
     corrupt: Corrupt = field(default="raise", doc="what to do with rows that cannot be read")
@@ -333,7 +338,7 @@ class FreshQA(Evaluation):
         today = given_day(self.today or self._released())
         found, steps = await verdict(
             "evaluate the response", needed(judge, self.title),
-            self.grader.messages(question.text, question.target, response, today, self.strict),
+            self.grader.messages(question.text, question.target, response, today, self.strict, self.official),
             lambda text: read_evaluation(text, self.official), self.grader.sampling, self.grader.tries,
         )  # fmt: skip
         if found is None:
