@@ -117,6 +117,15 @@ def test_broken_releases_are_told(tmp_path: Path) -> None:
         ("It is partly right.", None, None),
         ("", None, None),
         ("comment: the correct answer is Paris\nevaluation:", None, None),
+        ("evaluation: correct answer is Paris, so the response is wrong", None, None),
+        ("evaluation: correct answer(s) not given", None, None),
+        ("Strict evaluation: correct only if exact. I cannot say.", None, None),
+        ("The answer is not\ncorrect", None, None),
+        ("It names Paris.\n\n**Correct**", None, True),
+        ("evaluation: incorrect (it should name Rome)", None, False),
+        ("evaluation: correct - all is accurate", None, True),
+        ('{"evaluation": "incorrect"}', None, False),
+        ("evaluation: **correct**, as said", None, True),
     ],
 )  # fmt: skip
 def test_verdicts(text: str, published: bool | None, tolerant: bool | None) -> None:

@@ -34,7 +34,12 @@ _SHEET = re.compile(
     r"|((?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*)[-_ ]*(\d{1,2})[-_, ]*(20\d{2})",
     re.IGNORECASE,
 )
-_VERDICT = re.compile(r"evaluation\W*\s*[:=]\W*(?:is\s+)?(not correct|incorrect|correct)\b", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"evaluation\W*\s*[:=]\W*(?:is\s+)?(not correct|incorrect|correct)(?=\s*(?:$|[.,;!(\"'*_`}\]<]|-|–|—))",
+    re.IGNORECASE,
+)
+"""What follows the word must end it: a sentence that goes on ("correct answer is Paris") is about something else."""
+_ALONE = re.compile(r"(?:\A|[.!?:*`]\s*\n|\n\s*\n)[\W_]*(correct|incorrect)[\W_]*\Z", re.IGNORECASE)
 _CREDITED = re.compile(r"\bresponse\s+(?:is|should be|will be)\s+(not\s+)?credited\b|\bresponse\s+(?:isn't|cannot be)\s+(credited)\b", re.IGNORECASE)  # fmt: skip
 
 
@@ -184,7 +189,8 @@ def read_evaluation(text: str, official: bool = False) -> bool | None:
     Args:
         official: As published: in each line with "evaluation: " what follows the last space must be "correct" or "incorrect", else
             the verdict is not valid; the last such line counts; without one, the sentence "Thus, the response is (not) credited."
-            Otherwise also in capitals, with punctuation and markup; the last verdict counts, and two that differ in one line are none.
+            Otherwise also in capitals, with punctuation and markup, or as all of the last line; a word in a sentence that goes on is no
+            verdict; the last verdict counts, and two that differ in one line are none.
     """
     return _published(text) if official else _tolerant(text)
 
@@ -215,8 +221,8 @@ def _tolerant(text: str) -> bool | None:
     said_so = list(_CREDITED.finditer(text))
     if said_so:
         return not (said_so[-1][1] or said_so[-1][2])
-    last = re.sub(r"[\W_]+", "", text.strip().rpartition("\n")[2]).lower()
-    return {"correct": True, "incorrect": False}.get(last)
+    alone = _ALONE.search(text)
+    return None if alone is None else alone[1].lower() == "correct"
 
 
 def sheet_date(name: str) -> str:
