@@ -286,6 +286,14 @@ def test_the_published_splitter_draws_at_another_temperature_than_it_asks_for(
         ("The statement is [", None, None),
         ("[[Supported]]", "supported", "supported"),
         ("[Supported\n]", "supported", "supported"),
+        ("Is it [Not Supported] or [Supported]? I cannot tell.", None, "not supported"),
+        ("It is neither [Supported] nor [Not Supported]", None, "supported"),
+        ("Either [Supported] or **[Not Supported]**.", None, "supported"),
+        ("It isn't [Supported]", "not supported", "supported"),
+        ("It isn’t **[Supported]**", "not supported", "supported"),
+        ("It cannot be [Supported].", "not supported", "supported"),
+        ("It is [Supported], not [Not Supported].", "supported", "supported"),
+        ("Is it [Supported]? I cannot tell.", None, "supported"),
         ("", None, None),
     ],
 )
@@ -305,6 +313,10 @@ def test_verdicts(text: str, verdict: str | None, official: str | None) -> None:
         ("are [**Not Foo**]", False, None),
         ("are [Foo]? No: [Not Foo]", False, True),
         ("are related", None, None),
+        ("[Foo] or [Not Foo]", None, True),
+        ("[Not Foo] or [Foo]", None, False),
+        ("They are not [Foo].", False, True),
+        ("[Not Foo], because not [Foo]", False, False),
     ],
 )
 def test_relevance(text: str, relevant: bool | None, official: bool | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from heuretic.evals.judging import unjudged, verdict
 from heuretic.evals.safe.f1_at_k import FactCounts
-from heuretic.evals.safe.prompts import QUERY, VERDICT, bracketed, filled, first_fenced, paid, used
+from heuretic.evals.safe.prompts import QUERY, VERDICT, bracketed, decided, filled, first_fenced, paid, sided, used
 from heuretic.lm import LanguageModel, Sampling, Usage
 from heuretic.lm.answer import Step
 from heuretic.lm.retrieval import Evidence, Search
@@ -23,9 +23,6 @@ _ORDER = ("answer", "knowledge", "organic", "document")
 _FINAL = re.compile(
     r"(?:final answer|final verdict|verdict|answer)\W{0,6}(?:is\W{0,4})?((?:not\s+)?supported)\W*$", re.IGNORECASE
 )
-_VERDICT = re.compile(r"((?<!or )\bnot\s+\*{0,2})?\[([^\[\]]*)\]", re.IGNORECASE)
-_EITHER = re.compile(r"\[supported\]\W*or\W*\[not supported\]", re.IGNORECASE)
-"""The choice as judges repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,28 +171,20 @@ def knowledge(lookups: Sequence[Lookup]) -> str:
 def read_verdict(text: str, *, official: bool = False) -> Label | None:
     """Return the verdict that a judge gives, None if it gives none.
 
-    The last brackets that say Supported or Not Supported count, letter case and marks in them aside, so that a citation such as [1] is
-    none; without such brackets, a last line that ends with "final answer: ...", or says nothing else. With `official`, the first
+    The last brackets that say Supported or Not Supported count, see `decided`, so that a citation such as [1] is none; without a verdict
+    in brackets, a last line that ends with "final answer: ...", or says nothing else. With `official`, the first
     brackets must say exactly one of the two, once all but letters, digits and white space is taken out.
     """
     if official:
         first = next(iter(bracketed(text)), "")
         said = re.sub(r"[^\w\s]", "", first).strip()
         return {"Supported": "supported", "Not Supported": "not supported"}.get(said)  # pyright: ignore
-    for found in reversed(list(_VERDICT.finditer(_EITHER.sub("", text)))):
-        label = _label(found[2])
-        if label is not None:
-            return "not supported" if found[1] else label
-    last = text.strip().rpartition("\n")[2]
-    final = _FINAL.search(last)
-    return _label(final[1] if final else last)
-
-
-def _label(text: str) -> Label | None:
-    said = " ".join(re.sub(r"[\W_]", " ", text).casefold().split())
-    if said in ("not supported", "unsupported"):
-        return "not supported"
-    return "supported" if said == "supported" else None
+    supported = decided(text, "supported")
+    if supported is None:
+        last = text.strip().rpartition("\n")[2]
+        final = _FINAL.search(last)
+        supported = sided(final[1] if final else last, "supported")
+    return None if supported is None else "supported" if supported else "not supported"
 
 
 def _parts(evidence: Evidence) -> list[str]:
