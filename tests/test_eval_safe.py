@@ -348,10 +348,10 @@ def test_what_is_filled_in_is_never_taken_for_a_slot() -> None:
 def test_evidence_is_shown_as_the_published_code_shows_it() -> None:
     found = (
         Evidence("snippet 1", title="T", kind="organic"), Evidence("who asks", kind="related"),
-        Evidence("graph line.", kind="knowledge"), Evidence("answer\nsnippet", highlight="answer", kind="answer"),
+        Evidence("graph line.", kind="knowledge"), Evidence("snippet", highlight="x", kind="answer", line="answer snippet"),
         Evidence("snippet 2", kind="organic"), Evidence("own words", title="Mine"),
     )  # fmt: skip
-    assert Lookup("q", found).text == "answer answer snippet graph line. snippet 1 snippet 2 Mine: own words"
+    assert Lookup("q", found).text == "answer snippet graph line. snippet 1 snippet 2 Mine: own words"
     assert Lookup("q", ()).text == "No good Google Search result was found"
 
 

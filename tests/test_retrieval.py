@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import heuretic as hr
+from heuretic.evals.safe import Lookup
 from heuretic.lm.parsing import AfterCue
 from heuretic.lm.retrieval import BM25, BM25Index, Brave, Embeddings, Evidence, Recorded, Search, Serper, Tavily, web
 from heuretic.lm.retrieval.dates import normalised
@@ -155,10 +156,30 @@ def test_serper_gives_all_kinds(serve) -> None:
     by_kind = {kind: [e for e in found if e.kind == kind] for kind in ("answer", "knowledge", "related", "organic")}
     assert by_kind["answer"][0].highlight == "Paris"
     assert "Mayor" in by_kind["knowledge"][0].text
-    assert "Yes." in by_kind["related"][0].text
+    assert (by_kind["related"][0].title, by_kind["related"][0].text) == ("Is it big?", "Yes.")
     assert [(e.title, e.date) for e in by_kind["organic"]] == [("T0", "2024-02-25"), ("T1", "2024-02-25")]
     assert service.asked[0].headers["x-api-key"] == KEY
     assert KEY not in repr(search) + hr.digest(search)
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ({"answerBox": {"answer": "1889", "snippet": "It was\nfinished in 1889.", "snippetHighlighted": "finished in 1889"}},
+         "1889 It was finished in 1889. finished in 1889"),
+        ({"answerBox": {"snippet": "It is here.", "snippetHighlighted": "is here"}}, "It is here. is here"),
+        ({"answerBox": {"answer": "Paris"}}, "Paris"),
+        ({"knowledgeGraph": {"title": "Eiffel Tower", "type": "Tower", "description": "In Paris.", "attributes": {"Height": "330 m"}}},
+         "Eiffel Tower: Tower. In Paris. Eiffel Tower Height: 330 m."),
+        ({"organic": [{"title": "t", "snippet": "a\nb", "attributes": {"Price": "5", "Rating": "4"}}, {"title": "no snippet"}]},
+         "a\nb Price: 5. Rating: 4."),
+        ({"peopleAlsoAsk": [{"question": "q", "snippet": "s"}]}, "No good Google Search result was found"),
+    ],
+)  # fmt: skip
+def test_safe_shows_what_query_serper_shows(serve, page: dict, shown: str) -> None:
+    """The texts are those of `_parse_results` in google-deepmind/long-form-factuality, eval/safe/query_serper.py."""
+    service = serve(lambda asked, number: Sent(page))
+    assert Lookup("q", tuple(asyncio.run(Serper(base_url=service.url)("q", 3)))).text == shown
 
 
 def test_brave_and_tavily(serve) -> None:

@@ -34,9 +34,9 @@ class Lookup:
 
     @property
     def text(self) -> str:
-        """The evidence as the judge is shown it: answer box, knowledge graph and results in one line, related questions left out."""
+        """The evidence as the judge is shown it: answer box, knowledge graph and results one after the other, without related questions."""
         ordered = [each for kind in _ORDER for each in self.evidence if each.kind == kind]
-        return " ".join(part for each in ordered for part in _parts(each)) or NOTHING_FOUND
+        return " ".join(shown for each in ordered if (shown := _shown(each))) or NOTHING_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +187,14 @@ def read_verdict(text: str, *, official: bool = False) -> Label | None:
     return None if supported is None else "supported" if supported else "not supported"
 
 
-def _parts(evidence: Evidence) -> list[str]:
-    """Return a piece of evidence as texts; a document says what it is about, a result of a page is its text alone."""
-    if evidence.kind == "answer":
-        return [part.replace("\n", " ") for part in dict.fromkeys((evidence.highlight, evidence.text)) if part]
-    titled = f"{evidence.title}: " if evidence.kind == "document" and evidence.title else ""
-    return [titled + evidence.text.replace("\n", " ")] if evidence.text else []
+def _shown(evidence: Evidence) -> str:
+    """Return a piece of evidence as SAFE shows it; a document says what it is about, a result of a page is its text alone."""
+    if evidence.kind != "document":
+        return evidence.line or evidence.text
+    text = evidence.text.replace("\n", " ")
+    return f"{evidence.title}: {text}" if evidence.title and text else text
 
 
 def _record(evidence: Evidence) -> dict[str, str]:
-    named = {key: getattr(evidence, key) for key in ("kind", "title", "url", "date", "highlight", "text")}
+    named = {key: getattr(evidence, key) for key in ("kind", "title", "url", "date", "highlight", "line", "text")}
     return {key: value for key, value in named.items() if value}

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 Kind = Literal["document", "organic", "answer", "knowledge", "related", "question"]
 """What a piece of evidence is: a document of the user's own, or a part of a page of results: an organic result, the answer box, the
-knowledge graph, a related question with its answer, a question of a forum with its answer."""
+knowledge graph, a related question (the title) with its answer, a question of a forum with its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Evidence:
     Attributes:
         text: What it says. title, url: Where. date: When it was published, as YYYY-MM-DD; empty if that is not known.
         highlight: The words of it that answer the query, where the search says so. kind: See `Kind`.
+        line: All of it in one line, where that is more than the text, as of an answer box with an answer, a text and marked words.
     """
 
     text: str
@@ -26,6 +27,7 @@ class Evidence:
     date: str = ""
     highlight: str = ""
     kind: Kind = "document"
+    line: str = ""
 
     def __str__(self) -> str:
         head = ", ".join(part for part in (self.title, self.date, self.url) if part)

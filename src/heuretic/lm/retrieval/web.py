@@ -90,28 +90,40 @@ class Tavily(Symbolic):
 def _serper(found: Mapping[str, Any], k: int, today: date) -> list[Evidence]:
     evidence: list[Evidence] = []
     if box := found.get("answerBox"):
-        marked = box.get("snippetHighlighted") or []
-        highlight = str(box.get("answer") or (marked[0] if isinstance(marked, list) and marked else marked or ""))
-        text = str(box.get("snippet") or box.get("answer") or "")
-        evidence.append(_piece(box, text, today, "answer", highlight))
+        answer, snippet, marked = (_words(box.get(name)) for name in ("answer", "snippet", "snippetHighlighted"))
+        line = " ".join(part for part in (answer, snippet.replace("\n", " "), marked) if part)
+        evidence.append(_piece(box, snippet or answer, today, "answer", answer or marked, line))
     if graph := found.get("knowledgeGraph"):
-        facts = [f"{name}: {value}." for name, value in (graph.get("attributes") or {}).items()]
-        kind = [f"{graph.get('title')}: {graph['type']}."] if graph.get("type") else []
-        text = " ".join([*kind, *([str(graph["description"])] if graph.get("description") else []), *facts])
+        title = graph.get("title")
+        kind = [f"{title}: {graph['type']}."] if graph.get("type") else []
+        described = [str(graph["description"])] if graph.get("description") else []
+        text = " ".join([*kind, *described, *_attributes(graph, f"{title} ")])
         url = str(graph.get("descriptionLink") or graph.get("website") or "")
-        evidence.append(Evidence(text, str(graph.get("title") or ""), url, kind="knowledge"))
+        evidence.append(Evidence(text, str(title or ""), url, kind="knowledge"))
     for each in found.get("peopleAlsoAsk") or []:
-        text = f"{each.get('question') or ''} {each.get('snippet') or ''}".strip()
-        evidence.append(_piece(each, text, today, "related"))
+        asked = {**each, "title": each.get("question") or each.get("title")}
+        evidence.append(_piece(asked, str(each.get("snippet") or ""), today, "related"))
     organic = [
-        _piece(each, str(each.get("snippet") or ""), today, "organic") for each in (found.get("organic") or [])[:k]
+        _piece(each, " ".join([*filter(None, [_words(each.get("snippet"))]), *_attributes(each)]), today, "organic")
+        for each in (found.get("organic") or [])[:k]
     ]
     return [*evidence, *organic]
 
 
-def _piece(each: Mapping[str, Any], text: str, today: date, kind: Kind, highlight: str = "") -> Evidence:
+def _words(said: Any) -> str:
+    """Return a text, or several as one."""
+    return " ".join(map(str, said)) if isinstance(said, list) else str(said or "")
+
+
+def _attributes(each: Mapping[str, Any], of: str = "") -> list[str]:
+    return [f"{of}{name}: {value}." for name, value in (each.get("attributes") or {}).items()]
+
+
+def _piece(
+    each: Mapping[str, Any], text: str, today: date, kind: Kind, highlight: str = "", line: str = ""
+) -> Evidence:
     when = normalised(str(each.get("date") or ""), today)
-    return Evidence(text, str(each.get("title") or ""), str(each.get("link") or ""), when, highlight, kind)
+    return Evidence(text, str(each.get("title") or ""), str(each.get("link") or ""), when, highlight, kind, line)
 
 
 def _brave(found: Mapping[str, Any], k: int, today: date) -> list[Evidence]:
