@@ -14,6 +14,7 @@ import pytest
 from inspect_ai.model import GenerateConfig
 
 import heuretic as hr
+from heuretic.evals.addresses import EVALUATIONS
 from heuretic.evals.results import Results
 from heuretic.evals.running import evaluate
 from heuretic.evals.safe import SAFE, FactSplitter, LongFact, Rated, f1_at_k, k_of
@@ -492,12 +493,12 @@ def test_a_search_that_fails_leaves_the_fact_unjudged_with_the_reason() -> None:
 def test_a_search_that_is_down_gives_no_score_and_one_without_a_key_ends_the_run(
     official: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    down = LongFact(rater=safe(official=official, search=Found(fails=True)))
+    down = LongFact(rater=safe(search=Found(fails=True)), official=official)
     score = scored(down, "First fact is. Second fact is.", {"Second": "irrelevant"})
     assert score.value is None
     assert "the service did not answer" in score.reason
     with pytest.raises(ValueError, match="KEY must be set"):
-        scored(LongFact(rater=safe(official=official, search=Found(key=False))), "First fact is.", {})
+        scored(LongFact(rater=safe(search=Found(key=False)), official=official), "First fact is.", {})
     monkeypatch.delenv("SERPER_API_KEY", raising=False)
     asked: list[str] = []
     for rater, message in (
@@ -622,7 +623,7 @@ def test_dropped_facts_and_sentences_that_were_not_split_are_numbers() -> None:
 
     text = answered("Bad fact is. Good fact is. Lost fact is.")
     for official, dropped in ((False, 0), (True, 1)):
-        evaluation = LongFact(rater=safe(official=official))
+        evaluation = LongFact(rater=safe(), official=official)
         metrics = asyncio.run(evaluation.score(Question("Who?"), text, scripted(script))).metrics
         assert metrics["facts"] == 2, "as num_claims of the published code"
         assert (metrics["dropped_facts"], metrics["unjudged_facts"]) == (dropped, 1 - dropped)
@@ -642,16 +643,19 @@ def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_n
     silent = scored(evaluation, "Bad fact is.", {"Bad": "never"})
     assert silent.value is None
     assert "1 unjudged" in silent.reason
-    assert scored(LongFact(rater=safe(official=True)), "Bad fact is.", {"Bad": "never"}).value == 0.0
+    assert scored(LongFact(rater=safe(), official=True), "Bad fact is.", {"Bad": "never"}).value == 0.0
     with pytest.raises(ValueError, match="must have a judge"):
         asyncio.run(evaluation.score(Question("Who?"), answered("He is.")))
+    assert EVALUATIONS.at("longfact?official=true") == LongFact(official=True)
+    with pytest.raises(ValueError, match=r"longfact\?official=true"):
+        LongFact(rater=safe(official=True))
 
 
 @pytest.mark.parametrize("official", [False, True])
 def test_an_answer_in_which_the_splitter_sees_no_facts_counts_zero_and_one_it_was_never_asked_about_has_no_score(
     official: bool,
 ) -> None:
-    evaluation, question = LongFact(rater=safe(official=official)), Question("Who is he?")
+    evaluation, question = LongFact(rater=safe(), official=official), Question("Who is he?")
     refusal = answered("I'm sorry, I cannot help with that.")
     nothing = scripted(lambda prompt, config: "There are no facts in this sentence.")
     assert asyncio.run(evaluation.score(question, refusal, nothing)).value == 0.0

@@ -87,6 +87,10 @@ class Evaluation(Symbolic):
         """Return the questions. Raises: FileNotFoundError, ValueError as `heuretic.data` does."""
         raise NotImplementedError
 
+    def missing(self, question: Question) -> str:
+        """Return why a question cannot be asked, such as an image that is gone, which leaves it without score; empty if it can."""
+        return ""
+
     def strategy(self) -> Attempting:
         """Return how the benchmark itself asks."""
         return Direct()

@@ -177,6 +177,7 @@ class HaloQuest(Evaluation):
     scoring: Literal["auto", "judge", "match"] = field(
         default="auto", doc="judge, or match: the rule without one; auto: match for drawn pictures only"
     )
+    official: bool = field(default=False, doc="read the judge's verdicts as published")
     judge: AutoEval = field(default=AutoEval(), doc="how the judge is asked")
     images: ImageSource = field(default=ImageSource(), doc="where images come from")
     corrupt: Corrupt = field(default="raise", doc="skip leaves out records that cannot be read")
@@ -192,6 +193,11 @@ class HaloQuest(Evaluation):
     @property
     def needs_judge(self) -> bool:
         return self.scoring == "judge" or (self.scoring == "auto" and not self.drawn)
+
+    def missing(self, question: Question) -> str:
+        """Return what is wrong with a question's image, empty if it is there."""
+        absent = question.about.get("absent")
+        return f"{ABSENT}: {absent}" if absent else ""
 
     def load(self) -> Questions:
         """Return the questions; their images are fetched while they are gone through.
@@ -241,8 +247,8 @@ class HaloQuest(Evaluation):
         return Whole()
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        if absent := question.about.get("absent"):
-            return Score(None, reason=f"{ABSENT}: {absent}")
+        if reason := self.missing(question):
+            return Score(None, reason=reason)
         text, groundtruth = said(answer).strip(), str(question.about["groundtruth"])
         right = answers_of(groundtruth)
         metrics = {"match without judge": float(matches(text, right)), "word overlap": overlap(text, right)}
@@ -250,7 +256,7 @@ class HaloQuest(Evaluation):
             return Score(0.0, dict.fromkeys(metrics, 0.0), reason=answer.outcome)
         if not self.needs_judge:
             return Score(metrics["match without judge"], metrics)
-        found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth)
+        found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth, self.official)
         if found is None:
             return Score(None, metrics, steps=steps, reason=unjudged(steps))
         points = {"response": found.response_point, "groundtruth": found.groundtruth_point}

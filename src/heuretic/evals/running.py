@@ -155,6 +155,8 @@ def evaluate(
 
     async def one(question: Question) -> tuple[Answer, Score, float]:
         since = time.perf_counter()
+        if reason := cast(Evaluation, evaluation).missing(question):
+            return Answer(None, "error", 0.0, (), ()), Score(None, reason=reason), 0.0
         answer = await how(question, asked)
         if answer.outcome == "error":
             failed = [reply.error for step in answer.trace for reply in step.replies if reply.error]

@@ -63,12 +63,17 @@ class LongFact(Evaluation):
         doc="supported facts that make recall 1; in words: of the answers at hand, only for a study of one model",
     )
     rater: SAFE = field(default=SAFE(), doc="labels the facts of an answer")
+    official: bool = field(default=False, doc="the rater reads, drops and splits as the published code does")
     file: str = field(default="", doc="JSON lines of your own instead, with topic and prompt")
     corrupt: Corrupt = field(default="raise", doc="what to do with records that cannot be read")
 
     def __post_init__(self) -> None:
         if isinstance(self.k, int) and self.k < 1:
             raise ValueError(f"k must be >= 1, median or max, got {self.k}. Try {K_MEDIAN}, the paper's")
+        if self.rater.official:
+            raise ValueError(
+                "rater must not be official itself. Try LongFact(official=True), or longfact?official=true"
+            )
 
     def searching(self, search: Search) -> LongFact:
         """Return the evaluation whose rater looks facts up there."""
@@ -145,7 +150,8 @@ class LongFact(Evaluation):
         response = said(answer).strip()
         if not response:
             return Score(0.0, _metrics(Rated(()), self._k), reason=f"no response: {answer.outcome}")
-        rated = await self.rater(question.text, response, needed(judge, "LongFact"))
+        rater = replace(self.rater, official=self.official)
+        rated = await rater(question.text, response, needed(judge, "LongFact"))
         counts = rated.counts
         details = {
             "facts": [each.record() for each in rated.facts], "dropped": [each.record() for each in rated.dropped],
