@@ -212,6 +212,7 @@ def test_unreadable_verdicts_are_unjudged_and_refusals_are_judged(tmp_path: Path
 def test_days_and_years() -> None:
     assert sheet_date("freshqa_2025-11-24.csv") == sheet_date("FreshQA_v11242025.csv") == "2025-11-24"
     assert sheet_date("FreshQA November 24, 2025.csv") == sheet_date("freshqa_20251124.csv") == "2025-11-24"
+    assert sheet_date("summary_12_2024.csv") == sheet_date("marathon 5 2024.csv") == ""
     assert sheet_date("freshqa.csv") == sheet_date("freshqa_20259924.csv") == ""
     assert [year_group(y) for y in ("before 2022", "2019", "2022", "2024", "")] == [
         "before 2022",

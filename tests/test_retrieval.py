@@ -38,6 +38,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("yesterday", "2024-03-30"), ("Mar 5, 2024", "2024-03-05"), ("5 March 2024", "2024-03-05"), ("2024-03-05T10:00:00Z", "2024-03-05"),
         ("Tue, 05 Mar 2024 10:00:00 GMT", "2024-03-05"), ("March 2024", "2024-03-01"), ("2019", "2019-01-01"), ("Dec 24", "2023-12-24"),
         ("03/04/2024", "2024-03-04"), ("25/12/2023", "2023-12-25"), ("Feb 30, 2024", ""), ("", ""), ("soon", ""),
+        ("2.5 years ago", "2021-09-30"), ("1,000 days ago", "2021-07-05"), ("1.5 hours ago", "2024-03-31"), ("two weeks ago", "2024-03-17"),
+        ("several days ago", "2024-03-28"), ("a couple of days ago", "2024-03-29"), ("a day before yesterday", "2024-03-29"),
+        ("1.5 months ago", "2024-02-14"), ("twenty-one days ago", ""), ("Marathon 2024", ""), ("Decathlon 12, 2020", ""),
+        ("Sept. 2021", "2021-09-01"), ("5 hr. ago", "2024-03-31"), ("3 days before the match", ""),
     ],
 )  # fmt: skip
 def test_dates(text: str, wanted: str) -> None:

@@ -22,7 +22,7 @@ from heuretic.evals.judging import needed, unjudged, verdict
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
-from heuretic.lm.retrieval.dates import given_day, long_day, normalised
+from heuretic.lm.retrieval.dates import MONTH, given_day, long_day, normalised
 from heuretic.lm.strategies import Attempting, Direct
 from heuretic.lm.strategies.published_fresh import fresheval_prompt
 from heuretic.symbolic import Symbolic, field
@@ -31,7 +31,7 @@ COLUMNS = ("id", "split", "question", "effective_year", "false_premise", "num_ho
 """What a release must have; answer_1 to answer_9 may follow."""
 _SHEET = re.compile(
     r"(20\d{2})[-_. ]?(\d{2})[-_. ]?(\d{2})"
-    r"|((?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*)[-_ ]*(\d{1,2})[-_, ]*(20\d{2})",
+    rf"|(?<![a-z])({MONTH})[-_ ]*(\d{{1,2}})[-_, ]*(20\d{{2}})",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
