@@ -88,6 +88,10 @@ def test_broken_releases_are_told(tmp_path: Path) -> None:
     kept = FreshQA(file=release(tmp_path, [HEADER, row("9", "Q?"), *ROWS]), corrupt="skip").load()
     assert kept.count == 2
     assert "left out" in kept.notes[1]
+    assert kept.notes[-1] == "a full release has 600 questions, this one 3"
+    open_quote = [*ROWS[0][:2], f"Who?,{','.join(ROWS[0][3:])}\n{','.join(ROWS[1])}", *ROWS[0][3:]]
+    with pytest.raises(ValueError, match="cells must not hold other rows"):
+        FreshQA(file=release(tmp_path, [HEADER, open_quote, ROWS[2]])).load()
     path = Path(release(tmp_path, [HEADER, *ROWS]))
     path.write_text(path.read_text() + '"3,TEST,open quote')
     with pytest.raises(ValueError, match="balanced quotes"):

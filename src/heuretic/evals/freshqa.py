@@ -29,6 +29,9 @@ from heuretic.symbolic import Symbolic, field
 
 COLUMNS = ("id", "split", "question", "effective_year", "false_premise", "num_hops", "fact_type", "answer_0")
 """What a release must have; answer_1 to answer_9 may follow."""
+_SIZE = 600
+"""Questions of a full release."""
+_SWALLOWED = re.compile(r"\n[^\n]*,(?:TEST|DEV),", re.IGNORECASE)
 _SHEET = re.compile(
     r"(20\d{2})[-_. ]?(\d{2})[-_. ]?(\d{2})"
     rf"|(?<![a-z])({MONTH})[-_ ]*(\d{{1,2}})[-_, ]*(20\d{{2}})",
@@ -293,13 +296,16 @@ class FreshQA(Evaluation):
                 f"date must be the day of the release, got none, nor one in the name of {path}. Try date='2025-11-24'"
             )
         records = Records(self.corrupt)
-        found = tuple(self._questions(path, records))
+        every = tuple(self._questions(path, records))
+        found = tuple(each for each in every if self.split in ("all", each.about["split"]))
         if not found:
             raise ValueError(
                 f"freshqa must have at least one question of {self.split}, got none at {path}. Try split='all'"
             )
         notes = [f"release of {released}; {'strict' if self.strict else 'relaxed'} evaluation"]
         notes += [f"{name}, row {row}, is left out: {why}" for name, row, why in records.bad]
+        if len(every) != _SIZE:
+            notes.append(f"a full release has {_SIZE} questions, this one {len(every)}")
         return Questions(lambda: found, len(found), {f"{path.name} ({released})": sha256(path)}, tuple(notes))
 
     def _questions(self, path: Path, records: Records) -> Iterator[Question]:
@@ -316,8 +322,6 @@ class FreshQA(Evaluation):
                 records.refuse(path, row, "false_premise must be TRUE or FALSE", repr(record["false_premise"]))
             else:
                 seen[name] = row
-                if self.split not in ("all", record["split"].strip().upper()):
-                    continue
                 fact = record["fact_type"].strip().lower()
                 about = {
                     "fact_type": "false-premise" if premise == "false" else fact, "labelled_fact_type": fact, "premise": premise,
@@ -392,7 +396,15 @@ def _rows(path: Path, records: Records) -> Iterator[tuple[int, dict[str, str]]]:
             for row, line in enumerate(table):
                 if not any(cell.strip() for cell in line):
                     continue
-                if len(line) != len(header):
+                swallowed = next((cell for cell in line if _SWALLOWED.search(cell)), "")
+                if swallowed:
+                    records.refuse(
+                        path,
+                        row,
+                        "cells must not hold other rows, as where a quote was not closed",
+                        repr(swallowed[:80]),
+                    )
+                elif len(line) != len(header):
                     records.refuse(path, row, f"row must have {len(header)} fields", len(line))
                 else:
                     yield row, dict(zip(header, line, strict=True))

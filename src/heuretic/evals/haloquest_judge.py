@@ -137,7 +137,8 @@ def read_judgement(reply: str, official: bool = False) -> Judgement | None:
 
 _OBJECT = re.compile(r"\bPredictionEvaluation\s*\(")
 _VERDICT = re.compile(
-    r"[\"'`*]*is_prediction_correct[\"'`*]*\s*(?:=|:|\bis\b)\s*[\"'`*]*(true|false|yes|no)\b", re.IGNORECASE
+    r"[\"'`*]*is_prediction_correct[\"'`*]*\s*(?:=|:|\bis\b)\s*[\"'`*]*(true|false|yes|no)\b(?!\s*(?:/|\||or\b))",
+    re.IGNORECASE,
 )
 
 

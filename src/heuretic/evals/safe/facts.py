@@ -39,7 +39,8 @@ _DATE = re.compile(
     rf"|(?!May\b)(?:{_MONTH}))\b"
 )
 _NUMBER = re.compile(r"\b\d+(?:,\d{3})*\b")
-_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d+[.)])[ \t]+(.*\S)[ \t\r]*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,3}[.)])[ \t]+(.*\S)[ \t\r]*$", re.MULTILINE)
+_MARKS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 
 
 class Demonstration(Symbolic):
@@ -153,14 +154,14 @@ def passed_over(sentence: str, first: bool) -> bool:
 def listed(text: str, *, official: bool = False) -> tuple[str, ...]:
     """Return the items of a list that a model wrote; the last one gets a final full stop.
 
-    Items are lines that begin with "-", "*" or a number. With `official`, an item begins at any "- " (if there is none, at any
+    Items are lines that begin with "-", "*" or a number of at most three digits (a year begins a sentence), without bold type. With `official`, an item begins at any "- " (if there is none, at any
     "* ") and ends with its line.
     """
     if official:
         parts = text.split("- ")[1:] or text.split("* ")[1:]
         items = [part.partition("\n")[0].strip() for part in parts]
     else:
-        items = [item.strip("*_ ") if item.startswith("**") else item for item in _BULLET.findall(text)]
+        items = [_MARKS.sub(r"\2", item).removeprefix("**") for item in _BULLET.findall(text)]
     items = [item for item in items if item]
     if items and not items[-1].endswith("."):
         items[-1] += "."
