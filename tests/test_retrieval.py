@@ -266,6 +266,16 @@ def test_threads_share_an_index() -> None:
     assert found == [5] * 4
 
 
+def test_step_back_without_an_answer_of_the_search_is_an_error_of_that_question() -> None:
+    class Down(hr.Symbolic):
+        async def __call__(self, query: str, k: int) -> list[Evidence]:
+            raise ConnectionError("the service refused the query")
+
+    answer = asyncio.run(StepBack(retrieve=Down())("Why?", scripted(["What is it?"])))
+    assert answer.outcome == "error"
+    assert answer.trace[-1].replies[0].error == "the service refused the query"
+
+
 def test_step_back_looks_up_by_bm25() -> None:
     asked: list[str] = []
     shelf = BM25.of([Evidence("The team of 2007 was red."), Evidence("Weather was fine.")])
