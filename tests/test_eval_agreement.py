@@ -420,7 +420,10 @@ def test_a_rater_that_cannot_be() -> None:
     ("text", "label"),
     [
         ("True", S), ("False.", N), ("The statement is true.", S), ("**False**", N), ("Yes, it is.", S), ("No.", N), ("Not supported", N),
-        ("It is incorrect", N), ("I do not know", None), ("", None), ("Truest", None), ("untrue", None),
+        ("It is incorrect", N), ("I do not know", None), ("", None), ("Truest", None), ("untrue", N),
+        ("That is not true.", N), ("The statement is not correct.", N), ("It isn't entirely true", N), ("It is not false.", S),
+        ("I cannot confirm whether it is true or false.", None), ("True or false? False.", N), ("True/False: True", S),
+        ("I can't verify that it is true.", None), ("I wonder if it is true. No.", N), ("It is not supported.", N),
     ],
 )  # fmt: skip
 def test_truth_is_read_from_the_first_word_that_says_it(text: str, label: Label | None) -> None:

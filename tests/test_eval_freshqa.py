@@ -2,10 +2,12 @@
 
 import asyncio
 import csv
+import hashlib
 from datetime import date
 from pathlib import Path
 
 import pytest
+from inspect_ai.model import GenerateConfig, ModelOutput, ModelUsage
 
 from heuretic.evals import evaluate
 from heuretic.evals.freshqa import SHOWN, FreshEval, FreshQA, read_evaluation, sheet_date, year_group
@@ -35,6 +37,8 @@ def row(name: str, question: str, *answers: str, split: str = "TEST", year: str 
     ]
 
 
+RELAXED = "9b45f2868d47376e46c0ec4469b184f910e538187e8a2cf7591232b85cfd17b6"
+STRICT = "811cbb4bcbc2eb08473bc4dce70b96a8bb408c656bb8e727bc7a8fa5cbc17cf0"
 ROWS = [
     row("0", 'Who leads "X"?', "Ann Lee", "Lee, Ann"),
     row("1", "When did Y end?", "Y has not ended.", premise="TRUE", fact="slow-changing", year="before 2022"),
@@ -84,6 +88,10 @@ def test_broken_releases_are_told(tmp_path: Path) -> None:
     kept = FreshQA(file=release(tmp_path, [HEADER, row("9", "Q?"), *ROWS]), corrupt="skip").load()
     assert kept.count == 2
     assert "left out" in kept.notes[1]
+    assert kept.notes[-1] == "a full release has 600 questions, this one 3"
+    open_quote = [*ROWS[0][:2], f"Who?,{','.join(ROWS[0][3:])}\n{','.join(ROWS[1])}", *ROWS[0][3:]]
+    with pytest.raises(ValueError, match="cells must not hold other rows"):
+        FreshQA(file=release(tmp_path, [HEADER, open_quote, ROWS[2]])).load()
     path = Path(release(tmp_path, [HEADER, *ROWS]))
     path.write_text(path.read_text() + '"3,TEST,open quote')
     with pytest.raises(ValueError, match="balanced quotes"):
@@ -113,6 +121,15 @@ def test_broken_releases_are_told(tmp_path: Path) -> None:
         ("It is partly right.", None, None),
         ("", None, None),
         ("comment: the correct answer is Paris\nevaluation:", None, None),
+        ("evaluation: correct answer is Paris, so the response is wrong", None, None),
+        ("evaluation: correct answer(s) not given", None, None),
+        ("Strict evaluation: correct only if exact. I cannot say.", None, None),
+        ("The answer is not\ncorrect", None, None),
+        ("It names Paris.\n\n**Correct**", None, True),
+        ("evaluation: incorrect (it should name Rome)", None, False),
+        ("evaluation: correct - all is accurate", None, True),
+        ('{"evaluation": "incorrect"}', None, False),
+        ("evaluation: **correct**, as said", None, True),
     ],
 )  # fmt: skip
 def test_verdicts(text: str, published: bool | None, tolerant: bool | None) -> None:
@@ -137,6 +154,20 @@ def test_the_prompt_flips_its_demonstrations_between_modes() -> None:
     assert sum(s.credited and not s.credited_strictly for s in SHOWN) == 4
     assert not any(s.credited_strictly and not s.credited for s in SHOWN)
     assert "{" not in prompts[False]
+
+
+def test_the_official_prompt_is_the_published_one(tmp_path: Path) -> None:
+    """Checksums: of the whole prompts that the notebooks make on that day, by running their own cells."""
+    today = date(2025, 11, 24)
+    for strict, wanted in ((False, RELAXED), (True, STRICT)):
+        text = FreshEval().messages("Q?", ("a", "b"), "R", today, strict, official=True)[-1].text
+        assert text.count("\nevaluation: ") == 15
+        assert "{" not in text
+        assert hashlib.sha256(text.encode()).hexdigest() == wanted
+    asked: list[str] = []
+    evaluation = FreshQA(file=release(tmp_path, [HEADER, *ROWS]), official=True)
+    evaluate(evaluation, scripted(lambda prompt, config: "Ann"), judge=scripted(["evaluation: correct"] * 2, asked))
+    assert all("How old is the world's oldest verified living person?" in prompt for prompt in asked)
 
 
 def test_a_run_is_scored_by_the_judge(tmp_path: Path) -> None:
@@ -166,15 +197,26 @@ def test_unreadable_verdicts_are_unjudged_and_refusals_are_judged(tmp_path: Path
 
     asked: list[str] = []
     lost = score("refused", "There is no such thing.", scripted(["Hm."] * 9, asked))
-    assert (lost.value, lost.reason, len(asked)) == (None, "unjudged", 3)
+    assert (lost.value, len(asked)) == (None, 3)
+    assert lost.reason.startswith("judge off format: no verdict in 3 replies")
     assert score("refused", "I cannot say.", scripted(["evaluation: maybe", "evaluation: correct"])).value == 1.0
     assert score("empty", "", scripted([])).value == 0.0
-    assert score("truncated", "Ann", scripted([])).value == 0.0
+    assert score("truncated", "", scripted([])).value == 0.0, "cut off inside its reasoning"
+    assert score("truncated", "Ann Lee leads it. She was", scripted(["evaluation: correct"])).value == 1.0
+    declined = ModelOutput.from_content("judge", "No.", stop_reason="content_filter")
+    declined.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    assert score("answered", "Ann", scripted(lambda prompt, config: declined)).reason == "judge refused: 'No.'"
+
+    def down(prompt: str, config: GenerateConfig) -> str:
+        raise RuntimeError("status 500")
+
+    assert score("answered", "Ann", scripted(down)).reason.startswith("judge failed: ")
 
 
 def test_days_and_years() -> None:
     assert sheet_date("freshqa_2025-11-24.csv") == sheet_date("FreshQA_v11242025.csv") == "2025-11-24"
     assert sheet_date("FreshQA November 24, 2025.csv") == sheet_date("freshqa_20251124.csv") == "2025-11-24"
+    assert sheet_date("summary_12_2024.csv") == sheet_date("marathon 5 2024.csv") == ""
     assert sheet_date("freshqa.csv") == sheet_date("freshqa_20259924.csv") == ""
     assert [year_group(y) for y in ("before 2022", "2019", "2022", "2024", "")] == [
         "before 2022",

@@ -13,10 +13,19 @@ import pytest
 from PIL import Image as pillow
 
 import heuretic as hr
+from heuretic.evals.addresses import EVALUATIONS
 from heuretic.evals.drawn_images import COLOURS, SHAPES, drawing, drawn
 from heuretic.evals.haloquest import COLUMNS, KINDS, HaloQuest, answers_of, read_rows, spread
 from heuretic.evals.haloquest_images import ImageAbsent, ImageSource, checked, is_public, with_images
-from heuretic.evals.haloquest_judge import SCHEMA, AutoEval, matches, official_judgement, overlap, tolerant_judgement
+from heuretic.evals.haloquest_judge import (
+    SCHEMA,
+    AutoEval,
+    matches,
+    official_judgement,
+    overlap,
+    read_judgement,
+    tolerant_judgement,
+)
 from heuretic.evals.results import Results
 from heuretic.evals.running import evaluate
 from heuretic.ideas import haloquest
@@ -122,7 +131,7 @@ def test_files_that_are_no_data_are_refused(folder: Path) -> None:
     path.unlink()
     monkey = pytest.MonkeyPatch()
     monkey.setenv("HEURETIC_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="haloquest-eval"):
+    with pytest.raises(FileNotFoundError, match="haloquest_eval"):
         HaloQuest().load()
     monkey.undo()
 
@@ -184,6 +193,9 @@ def test_judgements_are_read_as_published() -> None:
         ("main point: it's ok\n**is_prediction_correct**: True", True),
         ("is_prediction_correct = no", False),
         ("is_prediction_correct: bool", None),
+        ("is_prediction_correct: True/False", None),
+        ("is_prediction_correct: true or false", None),
+        ("is_prediction_correct: True/False\nis_prediction_correct: False", False),
         ("is_prediction_correct=True ... is_prediction_correct=False", None),
         ("The prediction is correct.", None),
         ('{"is_prediction_correct": "maybe"}', None),
@@ -193,7 +205,7 @@ def test_judgements_are_read_as_published() -> None:
 def test_other_forms_are_read_if_they_are_clear(reply: str, correct: bool | None) -> None:
     found = tolerant_judgement(reply)
     assert (None if found is None else found.correct) == correct
-    assert AutoEval(reading="official").read(reply) is None
+    assert read_judgement(reply, official=True) is None
 
 
 def test_matching_follows_the_published_rules() -> None:
@@ -428,10 +440,14 @@ def test_images_come_in_order_and_the_dead_are_asked_for_once(server: Server) ->
 def test_an_absent_image_has_no_score_and_is_counted(server: Server, folder: Path) -> None:
     written(folder, *(line(k, f"{server.url}/{'gone' if k % 3 == 0 else 'ok'}.png") for k in range(9)))
     asked: list[str] = []
+    model_asked: list[str] = []
     run = evaluate(
-        HaloQuest(images=SOURCE), scripted(lambda p, c: "No bee."), judge=scripted(lambda p, c: judgement(True), asked)
+        HaloQuest(images=SOURCE),
+        scripted(lambda p, c: "No bee.", model_asked),
+        judge=scripted(lambda p, c: judgement(True), asked),
     )
     assert dict(run.unscored) == {"image absent": 3}
+    assert len(model_asked) == 6, "nobody is asked about an image that is not there"
     assert (run.score.value, run.score.count, run.bounds) == (1.0, 6, (6 / 9, 1.0))
     assert run.summary["without score"].value == pytest.approx(1 / 3)
     assert len(asked) == 6
@@ -453,7 +469,8 @@ def test_replies_off_format_are_asked_for_again_and_then_unjudged() -> None:
     score = wait(evaluation.score(question, answer, scripted(lambda p, c: next(replies))))
     assert (score.value, len(score.steps)) == (0.0, 3)
     score = wait(evaluation.score(question, answer, scripted(lambda p, c: "who knows")))
-    assert (score.value, len(score.steps), score.reason) == (None, 3, "unjudged: no verdict in 3 replies")
+    assert (score.value, len(score.steps)) == (None, 3)
+    assert score.reason.startswith("judge off format: no verdict in 3 replies")
     with pytest.raises(ValueError, match="must have a judge"):
         wait(evaluation.score(question, answer))
     with pytest.raises(ValueError, match="must have a judge"):
@@ -464,7 +481,7 @@ def test_cut_off_and_empty_replies_are_wrong_and_refusals_are_judged() -> None:
     evaluation, asked = HaloQuest(drawn=1, scoring="judge"), []
     [question] = evaluation.load()
     judge = scripted(lambda p, c: judgement(False), asked)
-    for outcome, text in (("truncated", "There is no"), ("empty", ""), ("overflow", ""), ("refused", "")):
+    for outcome, text in (("truncated", ""), ("empty", ""), ("overflow", ""), ("refused", "")):
         answer = Answer(None, outcome, 0.0, (hr.lm.Sample(None, outcome, text),), ())  # pyright: ignore
         score = wait(evaluation.score(question, answer, judge))
         assert (score.value, score.metrics["match without judge"], score.reason) == (0.0, 0.0, outcome)
@@ -472,6 +489,17 @@ def test_cut_off_and_empty_replies_are_wrong_and_refusals_are_judged() -> None:
     refused = Answer(None, "refused", 0.0, (hr.lm.Sample(None, "refused", "I'm sorry, I can't assist."),), ())
     assert wait(evaluation.score(question, refused, judge)).value == 0.0
     assert "can't assist" in asked[0]
+    cut = Answer(None, "truncated", 0.0, (hr.lm.Sample(None, "truncated", "There is no bee in the"),), ())
+    assert wait(evaluation.score(question, cut, scripted(lambda p, c: judgement(True)))).value == 1.0
+
+
+def test_official_reads_objects_only() -> None:
+    json_reply = '{"is_prediction_correct": true}'
+    for official, value in ((False, 1.0), (True, None)):
+        evaluation = HaloQuest(drawn=1, scoring="judge", official=official)
+        [question] = evaluation.load()
+        answer = Answer("no", "answered", 1.0, (hr.lm.Sample("no", "answered", "No bee."),), ())
+        assert wait(evaluation.score(question, answer, scripted(lambda p, c: json_reply))).value == value
 
 
 def test_reasoning_is_not_judged() -> None:
@@ -535,7 +563,8 @@ def test_drawn_pictures_show_what_is_asked() -> None:
 
 
 def test_settings_survive_an_address_and_json() -> None:
-    evaluation = HaloQuest(drawn=4, scoring="judge", judge=AutoEval(reading="official"))
+    assert EVALUATIONS.at("haloquest?official=true&drawn=4") == HaloQuest(official=True, drawn=4)
+    evaluation = HaloQuest(drawn=4, scoring="judge", judge=AutoEval(tries=2))
     assert hr.loads(hr.dumps(evaluation)) == evaluation
 
 

@@ -14,6 +14,7 @@ import pytest
 from inspect_ai.model import GenerateConfig
 
 import heuretic as hr
+from heuretic.evals.addresses import EVALUATIONS
 from heuretic.evals.results import Results
 from heuretic.evals.running import evaluate
 from heuretic.evals.safe import SAFE, FactSplitter, LongFact, Rated, f1_at_k, k_of
@@ -26,7 +27,7 @@ from heuretic.evals.safe.rating import Lookup, Rating, read_verdict
 from heuretic.evals.safe.relevance import read_relevance
 from heuretic.evals.safe.sentences import merged, sentences_of
 from heuretic.lm import Answer, Question, Sample, Sampling
-from heuretic.lm.retrieval import Evidence
+from heuretic.lm.retrieval import Evidence, Recorded, Serper
 from scripted import scripted
 from services import Asked as Arrived
 from services import Sent, Service, openai
@@ -142,6 +143,10 @@ def test_sentences_that_should_not_have_been_parted_are_put_together(
         ("1. One.\n2) Two", ("One.", "Two.")),
         ("  - Indented - with a dash.\n\n- Next", ("Indented - with a dash.", "Next.")),
         ("-\n- \n- Real.", ("Real.",)),
+        ("- **Bold**: x\n- He **is** old", ("Bold: x", "He is old.")),
+        ("- **He is old.**", ("He is old.",)),
+        ("1990. The war ended", ()),
+        ("- 1990. The war ended", ("1990. The war ended.",)),
         ("There are no facts.", ()),
         ("", ()),
         ("A well-known state-of-the-art model", ()),
@@ -216,24 +221,29 @@ def test_a_response_is_split_by_a_model_that_does_not_always_make_a_list() -> No
         sentence = prompt.rstrip().rpartition("facts: ")[2]
         tries[sentence] = tries.get(sentence, 0) + 1
         if sentence.startswith("Never"):
-            return "I cannot see any."
+            return "There are no facts in this sentence."
+        if sentence.startswith("Lost"):
+            return ""
         if sentence.startswith("Late") and tries[sentence] < 3:
             return "Let me think."
         return f"- {sentence}\n- It is so"
 
     split = asyncio.run(
-        FactSplitter()("Sure! Here it is.\nLate one is.\nNever one is.\nGood one is. Good one is.", scripted(script))
+        FactSplitter()(
+            "Sure! Here it is.\nLate one is.\nNever one is.\nLost one is.\nGood one is. Good one is.", scripted(script)
+        )
     )
     assert [(each.sentence, each.facts) for each in split.sentences] == [
         ("Sure! Here it is.", ()),
         ("Late one is.", ("Late one is.", "It is so.")),
         ("Never one is.", ()),
+        ("Lost one is.", ()),
         ("Good one is.", ("Good one is.", "It is so.")),
         ("Good one is.", ("Good one is.", "It is so.")),
     ]
-    assert split.unsplit == ("Never one is.",)
-    assert tries == {"Late one is.": 3, "Never one is.": 3, "Good one is.": 1}
-    assert len(split.steps) == 7
+    assert split.unsplit == ("Lost one is.",), "words without a list say that there are no facts"
+    assert tries == {"Late one is.": 3, "Never one is.": 3, "Lost one is.": 3, "Good one is.": 1}
+    assert len(split.steps) == 10
 
 
 @pytest.mark.parametrize(("official", "temperature"), [(False, 0.0), (True, 0.1)])
@@ -281,6 +291,14 @@ def test_the_published_splitter_draws_at_another_temperature_than_it_asks_for(
         ("The statement is [", None, None),
         ("[[Supported]]", "supported", "supported"),
         ("[Supported\n]", "supported", "supported"),
+        ("Is it [Not Supported] or [Supported]? I cannot tell.", None, "not supported"),
+        ("It is neither [Supported] nor [Not Supported]", None, "supported"),
+        ("Either [Supported] or **[Not Supported]**.", None, "supported"),
+        ("It isn't [Supported]", "not supported", "supported"),
+        ("It isn’t **[Supported]**", "not supported", "supported"),
+        ("It cannot be [Supported].", "not supported", "supported"),
+        ("It is [Supported], not [Not Supported].", "supported", "supported"),
+        ("Is it [Supported]? I cannot tell.", None, "supported"),
         ("", None, None),
     ],
 )
@@ -300,6 +318,10 @@ def test_verdicts(text: str, verdict: str | None, official: str | None) -> None:
         ("are [**Not Foo**]", False, None),
         ("are [Foo]? No: [Not Foo]", False, True),
         ("are related", None, None),
+        ("[Foo] or [Not Foo]", None, True),
+        ("[Not Foo] or [Foo]", None, False),
+        ("They are not [Foo].", False, True),
+        ("[Not Foo], because not [Foo]", False, False),
     ],
 )
 def test_relevance(text: str, relevant: bool | None, official: bool | None) -> None:
@@ -331,10 +353,10 @@ def test_what_is_filled_in_is_never_taken_for_a_slot() -> None:
 def test_evidence_is_shown_as_the_published_code_shows_it() -> None:
     found = (
         Evidence("snippet 1", title="T", kind="organic"), Evidence("who asks", kind="related"),
-        Evidence("graph line.", kind="knowledge"), Evidence("answer\nsnippet", highlight="answer", kind="answer"),
+        Evidence("graph line.", kind="knowledge"), Evidence("snippet", highlight="x", kind="answer", line="answer snippet"),
         Evidence("snippet 2", kind="organic"), Evidence("own words", title="Mine"),
     )  # fmt: skip
-    assert Lookup("q", found).text == "answer answer snippet graph line. snippet 1 snippet 2 Mine: own words"
+    assert Lookup("q", found).text == "answer snippet graph line. snippet 1 snippet 2 Mine: own words"
     assert Lookup("q", ()).text == "No good Google Search result was found"
 
 
@@ -345,8 +367,11 @@ class Found(hr.Symbolic):
     """A search that finds what the query says, or fails."""
 
     fails: bool = False
+    key: bool = True
 
     async def __call__(self, query: str, k: int) -> Sequence[Evidence]:
+        if not self.key:
+            raise ValueError("KEY must be set")
         if self.fails or "unreachable" in query:
             raise ConnectionError("the service did not answer")
         return [Evidence(f"result {n} for {query}", url=f"http://{n}", kind="organic") for n in range(k)]
@@ -424,7 +449,7 @@ def test_facts_are_revised_judged_and_keep_their_evidence() -> None:
 def test_a_judge_that_is_never_in_format_leaves_facts_unjudged_and_counted() -> None:
     found = rated(safe(), "Bad fact is. Good fact is.", {"Bad": "never"})
     assert [(each.label, each.reason) for each in found.facts] == [
-        ("unjudged", "the judge gave no verdict"),
+        ("unjudged", "judge off format: no verdict in 2 replies, the last one answered: 'I cannot say.'"),
         ("supported", ""),
     ]
     assert found.facts[0].revised == "Bad fact is.", "without a block the fact stays"
@@ -468,8 +493,32 @@ def test_a_search_that_fails_leaves_the_fact_unjudged_with_the_reason() -> None:
         rated(SAFE(), "First fact is.", {})
 
 
+@pytest.mark.parametrize("official", [False, True])
+def test_a_search_that_is_down_gives_no_score_and_one_without_a_key_ends_the_run(
+    official: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    down = LongFact(rater=safe(search=Found(fails=True)), official=official)
+    score = scored(down, "First fact is. Second fact is.", {"Second": "irrelevant"})
+    assert score.value is None
+    assert "the service did not answer" in score.reason
+    with pytest.raises(ValueError, match="KEY must be set"):
+        scored(LongFact(rater=safe(search=Found(key=False)), official=official), "First fact is.", {})
+    monkeypatch.delenv("SERPER_API_KEY", raising=False)
+    asked: list[str] = []
+    for rater, message in (
+        (SAFE(), "must have a search"),
+        (safe(search=Serper()), "SERPER_API_KEY"),
+        (safe(search=Recorded(Serper(), str(tmp_path / "r"))), "SERPER_API_KEY"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(LongFact(rater=rater), scripted([], asked), judge=scripted([], asked), limit=1)
+    assert not asked, "nothing is asked for nothing"
+    down = LongFact(rater=safe(search=Recorded(Serper(), str(tmp_path / "r"), mode="replay")))
+    down.check()
+
+
 def test_sentences_that_cannot_be_split_are_counted() -> None:
-    found = asyncio.run(safe()("Who?", "He is old.", scripted(lambda prompt, config: "Hm.")))
+    found = asyncio.run(safe()("Who?", "He is old.", scripted(lambda prompt, config: "")))
     assert (found.facts, found.unsplit) == ((), ("He is old.",))
 
 
@@ -559,7 +608,7 @@ def test_an_answer_is_worth_f1_at_k_of_its_facts() -> None:
     assert score.value == pytest.approx(f1_at_k(1, 1, 4))
     assert score.metrics == {
         "precision": 0.5, "recall": 0.25, "facts": 4, "supported_facts": 1, "not_supported_facts": 1, "irrelevant_facts": 1,
-        "unjudged_facts": 1,
+        "unjudged_facts": 1, "dropped_facts": 0, "unsplit_sentences": 0,
     }  # fmt: skip
     assert [fact["label"] for fact in score.details["facts"]] == [
         "supported",
@@ -571,6 +620,24 @@ def test_an_answer_is_worth_f1_at_k_of_its_facts() -> None:
     json.dumps(dict(score.details))
 
 
+def test_dropped_facts_and_sentences_that_were_not_split_are_numbers() -> None:
+    def script(prompt: str, config: GenerateConfig) -> str:
+        said = judge({"Bad": "never"})(prompt, config).replace("See [2]. ", "").replace("[1] ", "")
+        return "" if said.startswith("- Lost") else said
+
+    text = answered("Bad fact is. Good fact is. Lost fact is.")
+    for official, dropped in ((False, 0), (True, 1)):
+        evaluation = LongFact(rater=safe(), official=official)
+        metrics = asyncio.run(evaluation.score(Question("Who?"), text, scripted(script))).metrics
+        assert metrics["facts"] == 2, "as num_claims of the published code"
+        assert (metrics["dropped_facts"], metrics["unjudged_facts"]) == (dropped, 1 - dropped)
+        assert metrics["unsplit_sentences"] == 1
+        columns = {name: np.array([value]) for name, value in metrics.items()}
+        assert {"dropped facts", "unsplit sentences"} <= set(
+            evaluation.summary(Results(["a"], np.array([0.1]), ["answered"], metrics=columns))
+        )
+
+
 def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_no_score() -> None:
     evaluation = LongFact(rater=safe())
     for text, outcome in (("", "empty"), ("  ", "refused"), ("Please ask something else.", "answered")):
@@ -580,9 +647,24 @@ def test_no_response_and_no_facts_count_zero_but_a_judge_that_never_says_gives_n
     silent = scored(evaluation, "Bad fact is.", {"Bad": "never"})
     assert silent.value is None
     assert "1 unjudged" in silent.reason
-    assert scored(LongFact(rater=safe(official=True)), "Bad fact is.", {"Bad": "never"}).value == 0.0
+    assert scored(LongFact(rater=safe(), official=True), "Bad fact is.", {"Bad": "never"}).value == 0.0
     with pytest.raises(ValueError, match="must have a judge"):
         asyncio.run(evaluation.score(Question("Who?"), answered("He is.")))
+    assert EVALUATIONS.at("longfact?official=true") == LongFact(official=True)
+    with pytest.raises(ValueError, match=r"longfact\?official=true"):
+        LongFact(rater=safe(official=True))
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_an_answer_in_which_the_splitter_sees_no_facts_counts_zero_and_one_it_was_never_asked_about_has_no_score(
+    official: bool,
+) -> None:
+    evaluation, question = LongFact(rater=safe(), official=official), Question("Who is he?")
+    refusal = answered("I'm sorry, I cannot help with that.")
+    nothing = scripted(lambda prompt, config: "There are no facts in this sentence.")
+    assert asyncio.run(evaluation.score(question, refusal, nothing)).value == 0.0
+    lost = asyncio.run(evaluation.score(question, refusal, scripted(lambda prompt, config: "")))
+    assert lost.value is None
 
 
 def test_the_whole_evaluation_runs_with_a_judge_and_counts_what_it_said(tmp_path: Path) -> None:

@@ -27,8 +27,21 @@ SHELF = BM25.of([Evidence("Paris is the capital.", "France", "https://www.a.org/
 
 
 class Down(hr.Symbolic):
+    key: bool = True
+
     async def __call__(self, query: str, k: int) -> list[Evidence]:
+        if not self.key:
+            raise ValueError("KEY must be set")
         raise ConnectionError("down did not answer in 5 tries")
+
+
+looked_up: list[str] = []
+
+
+class Noting(hr.Symbolic):
+    async def __call__(self, query: str, k: int) -> list[Evidence]:
+        looked_up.append(query)
+        return [Evidence(f"about {query}", kind="organic")]
 
 
 def test_kinds_are_reversed_and_sorted_by_date_with_undated_first() -> None:
@@ -90,11 +103,32 @@ def test_the_prompt_has_demonstrations_evidence_and_the_premise() -> None:
     assert asked[1].endswith("question: What is the capital?\nanswer: ")
 
 
+def test_the_official_demonstrations_are_the_published_ones_looked_up_once() -> None:
+    asked: list[str] = []
+    looked_up.clear()
+    strategy = FreshPrompt(search=Noting(), today="2024-03-15", official=True)
+    for question in ("One?", "Two?"):
+        asyncio.run(strategy(question, scripted(["x"], asked)))
+    assert looked_up[0] == "One?"
+    assert looked_up[1] == "What year is considered Albert Einstein's annus mirabilis?"
+    assert len(looked_up) == 7, "two questions and five demonstrations"
+    first, *_, last = asked[0].split("query: ")[1:]
+    assert "snippet: about What year is considered" in first
+    assert (
+        "answer: As of today March 15, 2024, the most up-to-date and relevant information regarding this query is as follows. 1905 is"
+        in first
+    )
+    assert last.startswith("One?")
+    assert asked[0].count("query: ") == 6
+
+
 def test_it_votes_fails_as_an_outcome_and_wants_a_day() -> None:
     strategy = SelfConsistency(of=FreshPrompt(search=SHELF, today="2024-03-15"), samples=3)
     assert asyncio.run(strategy("What is the capital?", scripted(["Paris", "Rome", "Paris."]))).answer == "paris"
     failed = asyncio.run(FreshPrompt(search=Down(), today="2024-03-15")("Why?", scripted([])))
     assert failed.outcome == "error"
     assert failed.trace[0].replies[0].error == "down did not answer in 5 tries"
+    with pytest.raises(ValueError, match="KEY must be set"):
+        asyncio.run(FreshPrompt(search=Down(key=False), today="2024-03-15")("Why?", scripted([])))
     with pytest.raises(ValueError, match="YYYY-MM-DD"):
         FreshPrompt(search=SHELF, today="today")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import heuretic as hr
+from heuretic.evals.safe import Lookup
 from heuretic.lm.parsing import AfterCue
 from heuretic.lm.retrieval import BM25, BM25Index, Brave, Embeddings, Evidence, Recorded, Search, Serper, Tavily, web
 from heuretic.lm.retrieval.dates import normalised
@@ -37,6 +38,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("yesterday", "2024-03-30"), ("Mar 5, 2024", "2024-03-05"), ("5 March 2024", "2024-03-05"), ("2024-03-05T10:00:00Z", "2024-03-05"),
         ("Tue, 05 Mar 2024 10:00:00 GMT", "2024-03-05"), ("March 2024", "2024-03-01"), ("2019", "2019-01-01"), ("Dec 24", "2023-12-24"),
         ("03/04/2024", "2024-03-04"), ("25/12/2023", "2023-12-25"), ("Feb 30, 2024", ""), ("", ""), ("soon", ""),
+        ("2.5 years ago", "2021-09-30"), ("1,000 days ago", "2021-07-05"), ("1.5 hours ago", "2024-03-31"), ("two weeks ago", "2024-03-17"),
+        ("several days ago", "2024-03-28"), ("a couple of days ago", "2024-03-29"), ("a day before yesterday", "2024-03-29"),
+        ("1.5 months ago", "2024-02-14"), ("twenty-one days ago", ""), ("Marathon 2024", ""), ("Decathlon 12, 2020", ""),
+        ("Sept. 2021", "2021-09-01"), ("5 hr. ago", "2024-03-31"), ("3 days before the match", ""),
     ],
 )  # fmt: skip
 def test_dates(text: str, wanted: str) -> None:
@@ -155,10 +160,30 @@ def test_serper_gives_all_kinds(serve) -> None:
     by_kind = {kind: [e for e in found if e.kind == kind] for kind in ("answer", "knowledge", "related", "organic")}
     assert by_kind["answer"][0].highlight == "Paris"
     assert "Mayor" in by_kind["knowledge"][0].text
-    assert "Yes." in by_kind["related"][0].text
+    assert (by_kind["related"][0].title, by_kind["related"][0].text) == ("Is it big?", "Yes.")
     assert [(e.title, e.date) for e in by_kind["organic"]] == [("T0", "2024-02-25"), ("T1", "2024-02-25")]
     assert service.asked[0].headers["x-api-key"] == KEY
     assert KEY not in repr(search) + hr.digest(search)
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ({"answerBox": {"answer": "1889", "snippet": "It was\nfinished in 1889.", "snippetHighlighted": "finished in 1889"}},
+         "1889 It was finished in 1889. finished in 1889"),
+        ({"answerBox": {"snippet": "It is here.", "snippetHighlighted": "is here"}}, "It is here. is here"),
+        ({"answerBox": {"answer": "Paris"}}, "Paris"),
+        ({"knowledgeGraph": {"title": "Eiffel Tower", "type": "Tower", "description": "In Paris.", "attributes": {"Height": "330 m"}}},
+         "Eiffel Tower: Tower. In Paris. Eiffel Tower Height: 330 m."),
+        ({"organic": [{"title": "t", "snippet": "a\nb", "attributes": {"Price": "5", "Rating": "4"}}, {"title": "no snippet"}]},
+         "a\nb Price: 5. Rating: 4."),
+        ({"peopleAlsoAsk": [{"question": "q", "snippet": "s"}]}, "No good Google Search result was found"),
+    ],
+)  # fmt: skip
+def test_safe_shows_what_query_serper_shows(serve, page: dict, shown: str) -> None:
+    """The texts are those of `_parse_results` in google-deepmind/long-form-factuality, eval/safe/query_serper.py."""
+    service = serve(lambda asked, number: Sent(page))
+    assert Lookup("q", tuple(asyncio.run(Serper(base_url=service.url)("q", 3)))).text == shown
 
 
 def test_brave_and_tavily(serve) -> None:
@@ -180,14 +205,17 @@ def test_services_are_asked_again_and_fail_clearly_without_showing_the_key(
     assert asyncio.run(Serper(base_url=flaky.url)("q", 1))
     assert len(flaky.asked) == 3
     for sent, error in (
-        (Sent({}, 503), ConnectionError), (Sent(None, hang_up=True), ConnectionError), (Sent(b"<html>"), ValueError),
-        (Sent({"organic": 3}), ValueError), (Sent({}, 401), ValueError), (Sent([]), ValueError),
+        (Sent({}, 503), ConnectionError), (Sent(None, hang_up=True), ConnectionError), (Sent(b"<html>"), ConnectionError),
+        (Sent({"organic": 3}), ConnectionError), (Sent([]), ConnectionError), (Sent({"message": "bad q"}, 400), ConnectionError),
+        (Sent({}, 401), ValueError), (Sent({}, 403), ValueError), (Sent({"message": "Not enough credits"}, 400), ValueError),
     ):  # fmt: skip
         service = serve(lambda a, n, sent=sent: sent)
         with pytest.raises(error) as raised:
             asyncio.run(Serper(base_url=service.url)("q", 1))
         assert KEY not in str(raised.value)
     monkeypatch.delenv("SERPER_API_KEY")
+    with pytest.raises(ValueError, match="SERPER_API_KEY"):
+        Serper().check()
     with pytest.raises(ValueError, match="SERPER_API_KEY"):
         asyncio.run(Serper()("q", 1))
 
@@ -236,6 +264,16 @@ def test_threads_share_an_index() -> None:
     for thread in threads:
         thread.join()
     assert found == [5] * 4
+
+
+def test_step_back_without_an_answer_of_the_search_is_an_error_of_that_question() -> None:
+    class Down(hr.Symbolic):
+        async def __call__(self, query: str, k: int) -> list[Evidence]:
+            raise ConnectionError("the service refused the query")
+
+    answer = asyncio.run(StepBack(retrieve=Down())("Why?", scripted(["What is it?"])))
+    assert answer.outcome == "error"
+    assert answer.trace[-1].replies[0].error == "the service refused the query"
 
 
 def test_step_back_looks_up_by_bm25() -> None:

@@ -84,9 +84,16 @@ class Evaluation(Symbolic):
         """What results are called."""
         return self.name
 
+    def check(self) -> None:
+        """Find out, before anything is paid for, whether scores can be had. Raises: ValueError if something is missing for them."""
+
     def load(self) -> Questions:
         """Return the questions. Raises: FileNotFoundError, ValueError as `heuretic.data` does."""
         raise NotImplementedError
+
+    def missing(self, question: Question) -> str:
+        """Return why a question cannot be asked, such as an image that is gone, which leaves it without score; empty if it can."""
+        return ""
 
     def strategy(self) -> Attempting:
         """Return how the benchmark itself asks."""

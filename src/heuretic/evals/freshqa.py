@@ -18,22 +18,31 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 from heuretic.data.files import sha256
 from heuretic.data.records import Corrupt, Records, unreadable
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
-from heuretic.evals.judging import needed, verdict
+from heuretic.evals.judging import needed, unjudged, verdict
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
-from heuretic.lm.retrieval.dates import given_day, long_day, normalised
+from heuretic.lm.retrieval.dates import MONTH, given_day, long_day, normalised
 from heuretic.lm.strategies import Attempting, Direct
+from heuretic.lm.strategies.published_fresh import fresheval_prompt
 from heuretic.symbolic import Symbolic, field
 
 COLUMNS = ("id", "split", "question", "effective_year", "false_premise", "num_hops", "fact_type", "answer_0")
 """What a release must have; answer_1 to answer_9 may follow."""
+_SIZE = 600
+"""Questions of a full release."""
+_SWALLOWED = re.compile(r"\n[^\n]*,(?:TEST|DEV),", re.IGNORECASE)
 _SHEET = re.compile(
     r"(20\d{2})[-_. ]?(\d{2})[-_. ]?(\d{2})"
-    r"|((?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*)[-_ ]*(\d{1,2})[-_, ]*(20\d{2})",
+    rf"|(?<![a-z])({MONTH})[-_ ]*(\d{{1,2}})[-_, ]*(20\d{{2}})",
     re.IGNORECASE,
 )
-_VERDICT = re.compile(r"evaluation\W*\s*[:=]\W*(?:is\s+)?(not correct|incorrect|correct)\b", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"evaluation\W*\s*[:=]\W*(?:is\s+)?(not correct|incorrect|correct)(?=\s*(?:$|[.,;!(\"'*_`}\]<]|-|–|—))",
+    re.IGNORECASE,
+)
+"""What follows the word must end it: a sentence that goes on ("correct answer is Paris") is about something else."""
+_ALONE = re.compile(r"(?:\A|[.!?:*`]\s*\n|\n\s*\n)[\W_]*(correct|incorrect)[\W_]*\Z", re.IGNORECASE)
 _CREDITED = re.compile(r"\bresponse\s+(?:is|should be|will be)\s+(not\s+)?credited\b|\bresponse\s+(?:isn't|cannot be)\s+(credited)\b", re.IGNORECASE)  # fmt: skip
 
 
@@ -116,7 +125,9 @@ SHOWN: tuple[Shown, ...] = (
 
 
 class FreshEval(Symbolic):
-    """The prompt of the judge. The instructions say what the published ones do, in other words."""
+    """The prompt of the judge. The instructions say what the published ones do, in other words; with `official` of
+    `FreshQA` the published instructions and demonstrations are in their place.
+    """
 
     relaxed: str = field(
         default=(
@@ -149,10 +160,20 @@ class FreshEval(Symbolic):
     tries: int = field(default=3, ge=1, doc="how often to ask until there is a verdict")
 
     def messages(
-        self, question: str, answers: tuple[str, ...], response: str, today: date, strict: bool = False
-    ) -> list[ChatMessage]:
+        self, question: str, answers: tuple[str, ...], response: str, today: date, strict: bool = False, official: bool = False
+    ) -> list[ChatMessage]:  # fmt: skip
         """Return the whole prompt for one response."""
         day = long_day(today)
+        before = fresheval_prompt(strict, day) if official else self._before(day, strict)
+        asked = f"question: {question}\ncorrect answer(s): {' | '.join(answers)}\nresponse: {response}\ncomment: "
+        return [
+            ChatMessageSystem(content=f"You are a helpful assistant. Respond as concisely as possible. Knowledge cutoff: {day}."),
+            ChatMessageUser(content="What's today's date?"),
+            ChatMessageAssistant(content=f"Today is {day} in Pacific Standard Time."),
+            ChatMessageUser(content=f"{before}\n\n\n{asked}"),
+        ]  # fmt: skip
+
+    def _before(self, day: str, strict: bool) -> str:
         blocks = [(self.strict if strict else self.relaxed).replace("{rules}", self.rules)]
         for each in self.shown:
             comment = (each.strict or each.relaxed) if strict else each.relaxed
@@ -162,15 +183,7 @@ class FreshEval(Symbolic):
                 f"response: {each.response.replace('{today}', day)}\ncomment: {comment} Thus, the response is "
                 f"{'' if good else 'not '}credited.\nevaluation: {'correct' if good else 'incorrect'}"
             )
-        blocks.append(
-            f"question: {question}\ncorrect answer(s): {' | '.join(answers)}\nresponse: {response}\ncomment: "
-        )
-        return [
-            ChatMessageSystem(content=f"You are a helpful assistant. Respond as concisely as possible. Knowledge cutoff: {day}."),
-            ChatMessageUser(content="What's today's date?"),
-            ChatMessageAssistant(content=f"Today is {day} in Pacific Standard Time."),
-            ChatMessageUser(content="\n\n\n".join(blocks)),
-        ]  # fmt: skip
+        return "\n\n\n".join(blocks)
 
 
 def read_evaluation(text: str, official: bool = False) -> bool | None:
@@ -179,7 +192,8 @@ def read_evaluation(text: str, official: bool = False) -> bool | None:
     Args:
         official: As published: in each line with "evaluation: " what follows the last space must be "correct" or "incorrect", else
             the verdict is not valid; the last such line counts; without one, the sentence "Thus, the response is (not) credited."
-            Otherwise also in capitals, with punctuation and markup; the last verdict counts, and two that differ in one line are none.
+            Otherwise also in capitals, with punctuation and markup, or as all of the last line; a word in a sentence that goes on is no
+            verdict; the last verdict counts, and two that differ in one line are none.
     """
     return _published(text) if official else _tolerant(text)
 
@@ -210,8 +224,8 @@ def _tolerant(text: str) -> bool | None:
     said_so = list(_CREDITED.finditer(text))
     if said_so:
         return not (said_so[-1][1] or said_so[-1][2])
-    last = re.sub(r"[\W_]+", "", text.strip().rpartition("\n")[2]).lower()
-    return {"correct": True, "incorrect": False}.get(last)
+    alone = _ALONE.search(text)
+    return None if alone is None else alone[1].lower() == "correct"
 
 
 def sheet_date(name: str) -> str:
@@ -249,7 +263,7 @@ class FreshQA(Evaluation):
     date: str = field(default="", doc="the day of the release, YYYY-MM-DD; empty if the file's name has it")
     split: Literal["TEST", "DEV", "all"] = field(default="TEST", doc="which questions")
     strict: bool = field(default=False, doc="strict evaluation, which allows no hallucinations")
-    official: bool = field(default=False, doc="read verdicts as published")
+    official: bool = field(default=False, doc="ask the judge and read its verdicts as published")
     today: str = field(default="", doc="the day on which the judge is asked, YYYY-MM-DD; empty for that of the release")
     grader: FreshEval = field(default=FreshEval(), doc="the judge's prompt")
     corrupt: Corrupt = field(default="raise", doc="what to do with rows that cannot be read")
@@ -282,13 +296,16 @@ class FreshQA(Evaluation):
                 f"date must be the day of the release, got none, nor one in the name of {path}. Try date='2025-11-24'"
             )
         records = Records(self.corrupt)
-        found = tuple(self._questions(path, records))
+        every = tuple(self._questions(path, records))
+        found = tuple(each for each in every if self.split in ("all", each.about["split"]))
         if not found:
             raise ValueError(
                 f"freshqa must have at least one question of {self.split}, got none at {path}. Try split='all'"
             )
         notes = [f"release of {released}; {'strict' if self.strict else 'relaxed'} evaluation"]
         notes += [f"{name}, row {row}, is left out: {why}" for name, row, why in records.bad]
+        if len(every) != _SIZE:
+            notes.append(f"a full release has {_SIZE} questions, this one {len(every)}")
         return Questions(lambda: found, len(found), {f"{path.name} ({released})": sha256(path)}, tuple(notes))
 
     def _questions(self, path: Path, records: Records) -> Iterator[Question]:
@@ -305,8 +322,6 @@ class FreshQA(Evaluation):
                 records.refuse(path, row, "false_premise must be TRUE or FALSE", repr(record["false_premise"]))
             else:
                 seen[name] = row
-                if self.split not in ("all", record["split"].strip().upper()):
-                    continue
                 fact = record["fact_type"].strip().lower()
                 about = {
                     "fact_type": "false-premise" if premise == "false" else fact, "labelled_fact_type": fact, "premise": premise,
@@ -323,20 +338,22 @@ class FreshQA(Evaluation):
         return Whole()
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        """Return the judge's verdict; a refusal is judged too, since it may name a false premise; an empty reply is wrong."""
+        """Return the judge's verdict on any text, as published: a refusal may name a false premise, and what was said before a text
+        was cut off may be right. Without a text (empty, or cut off inside reasoning) it is wrong.
+        """
         response = said(answer)
-        if not response.strip() or answer.outcome not in ("answered", "refused"):
+        if not response.strip():
             return Score(0.0, reason=answer.outcome)
         assert isinstance(question.target, tuple)
         today = given_day(self.today or self._released())
         found, steps = await verdict(
             "evaluate the response", needed(judge, self.title),
-            self.grader.messages(question.text, question.target, response, today, self.strict),
+            self.grader.messages(question.text, question.target, response, today, self.strict, self.official),
             lambda text: read_evaluation(text, self.official), self.grader.sampling, self.grader.tries,
         )  # fmt: skip
-        return Score(
-            None if found is None else float(found), steps=steps, reason="" if found is not None else "unjudged"
-        )
+        if found is None:
+            return Score(None, steps=steps, reason=unjudged(steps))
+        return Score(float(found), steps=steps)
 
     def summary(self, results: Results) -> Mapping[str, Estimate]:
         """Return the accuracy overall, and with valid and with false premises."""
@@ -379,7 +396,15 @@ def _rows(path: Path, records: Records) -> Iterator[tuple[int, dict[str, str]]]:
             for row, line in enumerate(table):
                 if not any(cell.strip() for cell in line):
                     continue
-                if len(line) != len(header):
+                swallowed = next((cell for cell in line if _SWALLOWED.search(cell)), "")
+                if swallowed:
+                    records.refuse(
+                        path,
+                        row,
+                        "cells must not hold other rows, as where a quote was not closed",
+                        repr(swallowed[:80]),
+                    )
+                elif len(line) != len(header):
                     records.refuse(path, row, f"row must have {len(header)} fields", len(line))
                 else:
                     yield row, dict(zip(header, line, strict=True))

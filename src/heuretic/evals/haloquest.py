@@ -27,7 +27,7 @@ from heuretic.evals.drawn_images import Drawn, drawn
 from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.haloquest_images import Image, ImageAbsent, ImageSource, with_images
 from heuretic.evals.haloquest_judge import AutoEval, matches, overlap
-from heuretic.evals.judging import needed
+from heuretic.evals.judging import needed, unjudged
 from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
@@ -155,7 +155,7 @@ class HaloQuest(Evaluation):
 
     arXiv:2407.15680, section 4. The question is asked with the image and nothing else. A judge-free rule (`matches`) and the overlap
     of words stand beside the judge's score under names of their own. Questions come in an order in which the first ones are from all
-    categories. A text that says it cannot assist goes to the judge like any other, which is told that it is wrong.
+    categories. A text that says it cannot assist, or that was cut off, goes to the judge like any other, which is told that the former is wrong.
     """
 
     name: ClassVar[str] = "haloquest"
@@ -177,6 +177,7 @@ class HaloQuest(Evaluation):
     scoring: Literal["auto", "judge", "match"] = field(
         default="auto", doc="judge, or match: the rule without one; auto: match for drawn pictures only"
     )
+    official: bool = field(default=False, doc="read the judge's verdicts as published")
     judge: AutoEval = field(default=AutoEval(), doc="how the judge is asked")
     images: ImageSource = field(default=ImageSource(), doc="where images come from")
     corrupt: Corrupt = field(default="raise", doc="skip leaves out records that cannot be read")
@@ -192,6 +193,11 @@ class HaloQuest(Evaluation):
     @property
     def needs_judge(self) -> bool:
         return self.scoring == "judge" or (self.scoring == "auto" and not self.drawn)
+
+    def missing(self, question: Question) -> str:
+        """Return what is wrong with a question's image, empty if it is there."""
+        absent = question.about.get("absent")
+        return f"{ABSENT}: {absent}" if absent else ""
 
     def load(self) -> Questions:
         """Return the questions; their images are fetched while they are gone through.
@@ -241,18 +247,18 @@ class HaloQuest(Evaluation):
         return Whole()
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        if absent := question.about.get("absent"):
-            return Score(None, reason=f"{ABSENT}: {absent}")
+        if reason := self.missing(question):
+            return Score(None, reason=reason)
         text, groundtruth = said(answer).strip(), str(question.about["groundtruth"])
         right = answers_of(groundtruth)
         metrics = {"match without judge": float(matches(text, right)), "word overlap": overlap(text, right)}
-        if not text or answer.outcome in ("truncated", "overflow", "empty"):
+        if not text:
             return Score(0.0, dict.fromkeys(metrics, 0.0), reason=answer.outcome)
         if not self.needs_judge:
             return Score(metrics["match without judge"], metrics)
-        found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth)
+        found, steps = await self.judge(needed(judge, self.name), question.text, text, groundtruth, self.official)
         if found is None:
-            return Score(None, metrics, steps=steps, reason=f"unjudged: no verdict in {self.judge.tries} replies")
+            return Score(None, metrics, steps=steps, reason=unjudged(steps))
         points = {"response": found.response_point, "groundtruth": found.groundtruth_point}
         return Score(float(found.correct), metrics, {"main points": points}, steps)
 

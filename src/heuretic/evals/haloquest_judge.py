@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 from heuretic.evals.judging import verdict
 from heuretic.lm import LanguageModel, Sampling
@@ -91,15 +90,12 @@ class AutoEval(Symbolic):
     """HaloQuest's judge: it restates the main points of the response and of the right answers, then decides.
 
     Wang et al. 2024, arXiv:2407.15680, section 4, with the prompt and the schema of the published notebook. Departures: replies off
-    format are asked for again with other draws, where the original lets a model mend them; and unless `reading` is "official", JSON
-    and plain `is_prediction_correct: true` are read too.
+    format are asked for again with other draws, where the original lets a model mend them; and unless `official`, JSON and plain
+    `is_prediction_correct: true` are read too.
     """
 
     rules: str = field(default=RULES, doc="the prompt, with {question}, {response} and {groundtruth}")
     frame: str = field(default=FRAME, doc="around the prompt, with {input} and {schema}")
-    reading: Literal["tolerant", "official"] = field(
-        default="tolerant", doc="official: only an object with all fields of the schema in their order is a verdict"
-    )
     sampling: Sampling = field(default=Sampling(max_tokens=1024), doc="how the first verdict is drawn")
     tries: int = field(default=3, ge=1, doc="how often at most a verdict is asked for")
 
@@ -120,22 +116,29 @@ class AutoEval(Symbolic):
         around = {"{input}": "\n".join(f"  {line}".rstrip() for line in asked.splitlines()), "{schema}": schema}
         return re.sub(r"\{(?:input|schema)\}", lambda place: around[place[0]], self.frame)
 
-    def read(self, reply: str) -> Judgement | None:
-        """Return the verdict in what a judge said, None if it has none or several that differ."""
-        found = official_judgement(reply)
-        return found if found is not None or self.reading == "official" else tolerant_judgement(reply)
-
     async def __call__(
-        self, judge: LanguageModel, question: str, response: str, groundtruth: str
+        self, judge: LanguageModel, question: str, response: str, groundtruth: str, official: bool = False
     ) -> tuple[Judgement | None, tuple[Step, ...]]:
         """Return the verdict, None if no reply had one, and all exchanges."""
         asked = self.prompt(question, response, groundtruth)
-        return await verdict("auto-eval", judge, asked, self.read, self.sampling, self.tries)
+        return await verdict(
+            "auto-eval", judge, asked, lambda text: read_judgement(text, official), self.sampling, self.tries
+        )
+
+
+def read_judgement(reply: str, official: bool = False) -> Judgement | None:
+    """Return the verdict in what a judge said, None if it has none or several that differ.
+
+    With `official` only an object with all fields of the schema in their order is a verdict.
+    """
+    found = official_judgement(reply)
+    return found if found is not None or official else tolerant_judgement(reply)
 
 
 _OBJECT = re.compile(r"\bPredictionEvaluation\s*\(")
 _VERDICT = re.compile(
-    r"[\"'`*]*is_prediction_correct[\"'`*]*\s*(?:=|:|\bis\b)\s*[\"'`*]*(true|false|yes|no)\b", re.IGNORECASE
+    r"[\"'`*]*is_prediction_correct[\"'`*]*\s*(?:=|:|\bis\b)\s*[\"'`*]*(true|false|yes|no)\b(?!\s*(?:/|\||or\b))",
+    re.IGNORECASE,
 )
 
 

@@ -59,7 +59,11 @@ def _asked(address: str, strategy: str | None = None) -> Solver:
     models = _Models()
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        answer = await how(question_of(state), models.of(get_model()))
+        question = question_of(state)
+        if evaluation.missing(question):
+            answer = Answer(None, "error", 0.0, (), ())
+        else:
+            answer = await how(question, models.of(get_model()))
         text = next((each.text for each in answer.samples if each.answer == answer.answer), "")
         state.output = output_of(answer, state)
         state.output.choices[0].message = ChatMessageAssistant(content=text, source="generate")
@@ -108,6 +112,7 @@ def _scored(address: str, search: str | None) -> Scorer:
     evaluation = EVALUATIONS.at(address)
     if search is not None:
         evaluation = evaluation.searching(SEARCHES.at(search))
+    evaluation.check()
 
     @scorer(metrics=[_summary(address)], name=f"heuretic_{evaluation.name}")
     def made() -> Scorer:
@@ -117,8 +122,8 @@ def _scored(address: str, search: str | None) -> Scorer:
             question = question_of(state)
             answer = _answer_of(evaluation, question, state)
             judge = judges.of(get_model(role="grader")) if evaluation.needs_judge else None
-            failed = answer.outcome == "error"
-            score = Score(None, reason="error") if failed else await evaluation.score(question, answer, judge)
+            why = evaluation.missing(question) or ("error" if answer.outcome == "error" else "")
+            score = Score(None, reason=why) if why else await evaluation.score(question, answer, judge)
             value = float("nan") if score.value is None else score.value
             known = {
                 "outcome": answer.outcome, "metrics": dict(score.metrics), "judge": judge and judge.name, **score.details,

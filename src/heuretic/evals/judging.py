@@ -46,3 +46,13 @@ async def verdict(
         if found is not None:
             return found, tuple(steps)
     return None, tuple(steps)
+
+
+def unjudged(steps: Sequence[Step]) -> str:
+    """Return why a judge gave no verdict, by its last reply: it failed, declined, was cut off, said nothing, or was off format."""
+    reply = steps[-1].replies[-1]
+    if reply.outcome == "error":
+        return f"judge failed: {reply.error or 'no reply'}"
+    if reply.outcome in ("refused", "overflow", "empty"):
+        return f"judge {reply.outcome}: {reply.text[:80]!r}"
+    return f"judge off format: no verdict in {len(steps)} replies, the last one {reply.outcome}: {reply.text[-80:]!r}"

@@ -142,6 +142,7 @@ def evaluate(
     judging = model_named(judge) if isinstance(judge, str) else judge
     if evaluation.needs_judge and judging is None:
         raise ValueError(f"{evaluation.title} must have a judge, got none. Try judge='openai/gpt-4o-mini', or --judge")
+    evaluation.check()
     questions = evaluation.load()
     total = questions.count if limit is None else limit if questions.count is None else min(limit, questions.count)
     log: Log | None = None
@@ -154,6 +155,8 @@ def evaluate(
 
     async def one(question: Question) -> tuple[Answer, Score, float]:
         since = time.perf_counter()
+        if reason := cast(Evaluation, evaluation).missing(question):
+            return Answer(None, "error", 0.0, (), ()), Score(None, reason=reason), 0.0
         answer = await how(question, asked)
         if answer.outcome == "error":
             failed = [reply.error for step in answer.trace for reply in step.replies if reply.error]

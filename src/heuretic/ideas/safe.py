@@ -45,6 +45,7 @@ from heuretic.evals.safe.raters import (
 from heuretic.ideas import reasoning
 from heuretic.ideas.idea import Idea, Paper, Scale, plan_of
 from heuretic.ideas.result import Arm, Reproduction, Verdict, compare
+from heuretic.lm import Sampling
 
 CLAIM = "a rater with evidence labels facts of long answers as people do, at a fraction of their cost"
 CHEAP, BLIND, BASE = "consistency", "consistency, blind to the writer", "random at the base rate"
@@ -168,7 +169,9 @@ def _model_arms(
         prompt = FactPrompt(evidence=evidence, characters=plan.characters)
         if lm.gives_likelihoods:
             raters[f"{lm.name} {shown}, likelihood"] = Likelihood(lm, prompt)
-        raters[f"{lm.name} {shown}, asked"] = Asked(lm, prompt)
+        # Local weights, which are small here, say the word first and would go on and on.
+        brief = {"sampling": Sampling(max_tokens=16)} if lm.gives_likelihoods else {}
+        raters[f"{lm.name} {shown}, asked"] = Asked(lm, prompt, **brief)
     for called, rater in raters.items():
         judged = asyncio.run(rate(rater, some))
         arms[called] = _arm(some, _at_thresholds([judged], some, seeds), said, called)

@@ -39,7 +39,8 @@ _DATE = re.compile(
     rf"|(?!May\b)(?:{_MONTH}))\b"
 )
 _NUMBER = re.compile(r"\b\d+(?:,\d{3})*\b")
-_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d+[.)])[ \t]+(.*\S)[ \t\r]*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,3}[.)])[ \t]+(.*\S)[ \t\r]*$", re.MULTILINE)
+_MARKS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 
 
 class Demonstration(Symbolic):
@@ -69,8 +70,8 @@ class Split:
     """What an answer was split into.
 
     Attributes:
-        sentences: In order. steps: All exchanges. unsplit: Sentences for which the model gave no list although it was asked for
-            it as often as allowed; they have no facts, and are counted.
+        sentences: In order. steps: All exchanges. unsplit: Sentences of which nobody knows whether they have facts, because every
+            reply failed, was empty or was cut off. A reply in words without a list means that there are none.
     """
 
     sentences: tuple[SentenceFacts, ...]
@@ -120,13 +121,18 @@ class FactSplitter(Symbolic):
         return Split(result, steps, tuple(sentence for sentence, (facts, _) in found.items() if facts is None))
 
     async def _facts(self, sentence: str, model: LanguageModel) -> tuple[tuple[str, ...] | None, tuple[Step, ...]]:
-        """Return the facts of a sentence as they were listed, None if there was no list."""
+        """Return the facts of a sentence as they were listed, none if replies in words have no list, None without any whole reply."""
         sampling = replace(self.sampling, temperature=_OFFICIAL_TEMPERATURE) if self.official else self.sampling
 
         def read(text: str) -> tuple[str, ...] | None:
             return listed(text, official=self.official) or None
 
-        return await verdict("facts", model, self.prompt(sentence), read, sampling, 1 if self.official else self.tries)
+        tries = 1 if self.official else self.tries
+        found, steps = await verdict("facts", model, self.prompt(sentence), read, sampling, tries)
+        told = any(
+            reply.outcome in ("answered", "refused") and reply.text.strip() for step in steps for reply in step.replies
+        )
+        return (() if found is None and told else found), steps
 
     def prompt(self, sentence: str) -> str:
         """Return what the model is asked about a sentence."""
@@ -148,14 +154,14 @@ def passed_over(sentence: str, first: bool) -> bool:
 def listed(text: str, *, official: bool = False) -> tuple[str, ...]:
     """Return the items of a list that a model wrote; the last one gets a final full stop.
 
-    Items are lines that begin with "-", "*" or a number. With `official`, an item begins at any "- " (if there is none, at any
+    Items are lines that begin with "-", "*" or a number of at most three digits (a year begins a sentence), without bold type. With `official`, an item begins at any "- " (if there is none, at any
     "* ") and ends with its line.
     """
     if official:
         parts = text.split("- ")[1:] or text.split("* ")[1:]
         items = [part.partition("\n")[0].strip() for part in parts]
     else:
-        items = [item.strip("*_ ") if item.startswith("**") else item for item in _BULLET.findall(text)]
+        items = [_MARKS.sub(r"\2", item).removeprefix("**") for item in _BULLET.findall(text)]
     items = [item for item in items if item]
     if items and not items[-1].endswith("."):
         items[-1] += "."

@@ -21,6 +21,7 @@ from heuretic.evals.evaluation import Evaluation, Questions, Score, said
 from heuretic.evals.judging import needed
 from heuretic.evals.results import Estimate, Results, bootstrap_mean
 from heuretic.evals.safe.f1_at_k import K_MAX, K_MEDIAN, f1_at_k, k_of, precision_of, recall_at_k
+from heuretic.evals.safe.rating import Rated
 from heuretic.evals.safe.safe import SAFE
 from heuretic.lm import Answer, LanguageModel, Question, Sampling
 from heuretic.lm.parsing import Parse, Whole
@@ -33,6 +34,9 @@ _PUBLISHED = (
     "https://raw.githubusercontent.com/google-deepmind/long-form-factuality/9d27158d198ced0a9d8271a80147cae580614601/"
 )
 _BENCHMARK, _PROMPTS = 250, 1140
+_COUNTS = (
+    "facts", "supported_facts", "not_supported_facts", "irrelevant_facts", "unjudged_facts", "dropped_facts", "unsplit_sentences",
+)  # fmt: skip
 _K = {"median": K_MEDIAN, "max": K_MAX}
 
 
@@ -42,8 +46,9 @@ class LongFact(Evaluation):
     The benchmark is objects, shuffled with seed 1, the first 250, with a postamble that asks for details. The published code lists the
     38 files in the order of the file system, which nobody knows; here they are in alphabetical order, so its 250 prompts are others.
 
-    An empty answer, a refusal and an answer without facts count 0. Facts that the judge gave no verdict for have no part in
-    the score and are counted; if it gave none for any fact, the answer has no score.
+    An empty answer, a refusal and an answer without facts count 0. Facts without a verdict and sentences that could not be split have no
+    part in the score and are counted; an answer that has some, and no fact with a verdict, has no score. The number of facts has
+    those that the published code drops in it, as there.
     """
 
     name: ClassVar[str] = "longfact"
@@ -58,16 +63,25 @@ class LongFact(Evaluation):
         doc="supported facts that make recall 1; in words: of the answers at hand, only for a study of one model",
     )
     rater: SAFE = field(default=SAFE(), doc="labels the facts of an answer")
+    official: bool = field(default=False, doc="the rater reads, drops and splits as the published code does")
     file: str = field(default="", doc="JSON lines of your own instead, with topic and prompt")
     corrupt: Corrupt = field(default="raise", doc="what to do with records that cannot be read")
 
     def __post_init__(self) -> None:
         if isinstance(self.k, int) and self.k < 1:
             raise ValueError(f"k must be >= 1, median or max, got {self.k}. Try {K_MEDIAN}, the paper's")
+        if self.rater.official:
+            raise ValueError(
+                "rater must not be official itself. Try LongFact(official=True), or longfact?official=true"
+            )
 
     def searching(self, search: Search) -> LongFact:
         """Return the evaluation whose rater looks facts up there."""
         return replace(self, {"rater.search": search})
+
+    def check(self) -> None:
+        """Raises: ValueError if the rater has no search, or its search no key."""
+        self.rater.check()
 
     def load(self) -> Questions:
         """Return the prompts.
@@ -135,29 +149,30 @@ class LongFact(Evaluation):
         """Return F1@K of an answer's facts; for a K in words, with the paper's."""
         response = said(answer).strip()
         if not response:
-            return Score(0.0, _metrics(0, 0, 0, 0, self._k), reason=f"no response: {answer.outcome}")
-        rated = await self.rater(question.text, response, needed(judge, "LongFact"))
+            return Score(0.0, _metrics(Rated(()), self._k), reason=f"no response: {answer.outcome}")
+        rater = replace(self.rater, official=self.official)
+        rated = await rater(question.text, response, needed(judge, "LongFact"))
         counts = rated.counts
         details = {
             "facts": [each.record() for each in rated.facts], "dropped": [each.record() for each in rated.dropped],
             "unsplit": list(rated.unsplit), "tokens": rated.usage.tokens, "cost": rated.cost,
         }  # fmt: skip
-        metrics = _metrics(counts.supported, counts.not_supported, counts.irrelevant, counts.unjudged, self._k)
-        lost = len(rated.dropped) + len(rated.unsplit)
-        if not self.rater.official and (
-            (counts.unjudged and counts.unjudged == counts.facts) or (rated.unsplit and not counts.facts)
-        ):
-            why = f"no fact was judged: {counts.unjudged} unjudged, {lost} sentences without a list of facts"
+        metrics = _metrics(rated, self._k)
+        if not counts.supported + counts.not_supported and (counts.unjudged or rated.unsplit or rated.lost):
+            why = (
+                f"no fact was judged: {counts.unjudged} unjudged, {len(rated.dropped)} dropped, "
+                f"{len(rated.unsplit)} sentences not split; {next(iter(rated.reasons), 'the splitter gave no whole reply')}"
+            )
             return Score(None, metrics, details, rated.steps, why)
         value = f1_at_k(counts.supported, counts.not_supported, self._k)
-        return Score(value, metrics, details, rated.steps, "" if counts.facts else "no facts")
+        return Score(value, metrics, details, rated.steps, "" if metrics["facts"] else "no facts")
 
     @property
     def _k(self) -> int:
         return self.k if isinstance(self.k, int) else _K[self.k]
 
     def summary(self, results: Results) -> Mapping[str, Estimate]:
-        """Return F1@K, precision and recall over prompts, and facts for each answer by label."""
+        """Return F1@K, precision and recall over prompts, and for each answer its facts by label and its sentences that were not split."""
         k, f1 = self._k, results.mean()
         if not isinstance(self.k, int):
             facts = _column(results, "facts")
@@ -173,11 +188,7 @@ class LongFact(Evaluation):
         return {
             f"f1@{k}": f1,
             **{name: results.mean(name) for name in ("precision", "recall") if name in results.metrics},
-            **{
-                name.replace("_", " "): results.mean(name)
-                for name in ("facts", "supported_facts", "not_supported_facts", "irrelevant_facts", "unjudged_facts")
-                if name in results.metrics
-            },
+            **{name.replace("_", " "): results.mean(name) for name in _COUNTS if name in results.metrics},
         }
 
 
@@ -188,15 +199,15 @@ def _column(results: Results, name: str) -> np.ndarray:
     return column
 
 
-def _metrics(supported: int, not_supported: int, irrelevant: int, unjudged: int, k: int) -> dict[str, float]:
-    precision = precision_of(supported, not_supported)
-    counts = {
-        "facts": supported + not_supported + irrelevant + unjudged, "supported_facts": supported, "not_supported_facts": not_supported,
-        "irrelevant_facts": irrelevant, "unjudged_facts": unjudged,
-    }  # fmt: skip
+def _metrics(rated: Rated, k: int) -> dict[str, float]:
+    counts, dropped = rated.counts, len(rated.dropped)
+    precision = precision_of(counts.supported, counts.not_supported)
+    numbers = (
+        counts.facts + dropped, counts.supported, counts.not_supported, counts.irrelevant, counts.unjudged, dropped, len(rated.unsplit)
+    )  # fmt: skip
     return {
         **({} if precision is None else {"precision": precision}),
-        "recall": recall_at_k(supported, k), **{name: float(count) for name, count in counts.items()},
+        "recall": recall_at_k(counts.supported, k), **{name: float(n) for name, n in zip(_COUNTS, numbers, strict=True)},
     }  # fmt: skip
 
 

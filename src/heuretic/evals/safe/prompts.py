@@ -207,6 +207,11 @@ _SLOT = re.compile(r"\[(PROMPT|RESPONSE|STATEMENT|KNOWLEDGE|TOPIC|EXAMPLES)\]")
 _FENCED = re.compile(r"```(?:\w+\n)?(.*?)```", re.DOTALL)
 _BRACKETS = re.compile(r"\[(.*?)\]", re.DOTALL)
 
+_BRACKETED = re.compile(r"\[([^\[\]]*)\]")
+_CHOICE = re.compile(r"[^\w\[\]]*(?:n?or|and|vs\.?|/|\|)[^\w\[\]]*", re.IGNORECASE)
+_ASKED = re.compile(r"[*_\"'`)]*\?")
+_NEGATION = re.compile(r"(?:(?<!\bor )\b(?:not|never)|n['’]t|\bcannot)(?:\s+be)?[\s*_\"'`]*\Z", re.IGNORECASE)
+
 
 def filled(template: str, values: Mapping[str, str]) -> str:
     """Return a template with its slots filled, all at once: what is filled in is never taken for a slot."""
@@ -222,6 +227,28 @@ def first_fenced(text: str) -> str | None:
 def bracketed(text: str) -> list[str]:
     """Return what stands in square brackets, in order."""
     return _BRACKETS.findall(text)
+
+
+def decided(text: str, word: str) -> bool | None:
+    """Return what the last brackets decide that say a word or its contrary ("Not ..."), True for the word; None if none do.
+
+    Letter case and marks do not matter. "not [Word]" is the contrary; both labels as a choice ("[Word] or [Not Word]", "neither [Word] nor
+    [Not Word]") and brackets before a question mark decide nothing.
+    """
+    found = [(each, side) for each in _BRACKETED.finditer(text) if (side := sided(each[1], word)) is not None]
+    while found:
+        last, side = found.pop()
+        if found and found[-1][1] is not side and _CHOICE.fullmatch(text[found[-1][0].end() : last.start()]):
+            found.pop()
+        elif not _ASKED.match(text, last.end()):
+            return side is not bool(_NEGATION.search(text[: last.start()]))
+    return None
+
+
+def sided(text: str, word: str) -> bool | None:
+    """Return whether a text says a word (True), or "not" and the word (False), and nothing else."""
+    said = " ".join(re.sub(r"[\W_]", " ", text).casefold().split())
+    return {word: True, f"not {word}": False, f"un{word}": False}.get(said)
 
 
 def used(steps: tuple[Step, ...]) -> Usage:

@@ -26,7 +26,17 @@ from heuretic.symbolic import Symbolic, field
 TRUE_OR_FALSE = "[EVIDENCE]Statement about [TOPIC]: [FACT]\nIs the statement true or false?"
 """FActScore's "No-context LM" and "Retrieve-then-LM" (Min et al. 2023, section 4.1) ask in these words: "True or False?"."""
 _SLOT = re.compile(r"\[(EVIDENCE|TOPIC|FACT)\]")
-_SAID = re.compile(r"\b(true|false|yes|no|not supported|unsupported|supported|incorrect|correct)\b", re.IGNORECASE)
+_SAID = re.compile(
+    r"\b(?:true|false|untrue|yes|no|not supported|unsupported|supported|incorrect|correct)\b", re.IGNORECASE
+)
+_CHOICE = re.compile(r"\b(?:true\W+or\W+false|true/false|false\W+or\W+true)\b", re.IGNORECASE)
+"""The choice as models repeat it."""
+_NEGATED = re.compile(r"(?:\b(?:not|never|neither)|n['’]t|\bcannot)\W+(?:\w+\W+){0,2}\Z", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:whether|if|(?:cannot|can['’]t|could not|couldn['’]t|unable to) (?:confirm|verify|determine|tell|say|judge|know|find|be sure)|"
+    r"not (?:able|possible|clear|sure|certain|enough))\b",
+    re.IGNORECASE,
+)
 
 
 class FactPrompt(Symbolic):
@@ -45,7 +55,8 @@ class FactPrompt(Symbolic):
 
 
 WITH_EVIDENCE, WITHOUT_EVIDENCE = FactPrompt(), FactPrompt(evidence=False)
-_BRIEF = Sampling(max_tokens=16)
+_ROOM = Sampling(max_tokens=1024)
+"""A word is asked for; the rest is for models that think first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ class Asked:
 
     model: LanguageModel
     prompt: FactPrompt = WITH_EVIDENCE
-    sampling: Sampling = _BRIEF
+    sampling: Sampling = _ROOM
 
     async def __call__(self, fact: str, topic: str, context: Context) -> Judgement:
         """Return the label, None if the reply has none."""
@@ -64,11 +75,17 @@ class Asked:
 
 
 def read_truth(text: str) -> Label | None:
-    """Return what a reply says about a fact: its first word of truth, None if it has none."""
-    found = _SAID.search(text)
-    if found is None:
-        return None
-    return "supported" if found[1].casefold() in ("true", "yes", "supported", "correct") else "not supported"
+    """Return what a reply says about a fact: its first word of truth, None if it has none.
+
+    "not true" and "isn't entirely true" say the contrary; the choice itself, and what a sentence leaves open ("whether it is true"), say nothing.
+    """
+    text = _CHOICE.sub("", text)
+    for found in _SAID.finditer(text):
+        before = re.split(r"[.!?\n]", text[: found.start()])[-1]
+        if not _UNSURE.search(before):
+            true = found[0].casefold() in ("true", "yes", "supported", "correct")
+            return "supported" if true is not bool(_NEGATED.search(before)) else "not supported"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

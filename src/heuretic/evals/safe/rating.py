@@ -8,23 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from heuretic.evals.judging import verdict
+from heuretic.evals.judging import unjudged, verdict
 from heuretic.evals.safe.f1_at_k import FactCounts
-from heuretic.evals.safe.prompts import QUERY, VERDICT, bracketed, filled, first_fenced, paid, used
+from heuretic.evals.safe.prompts import QUERY, VERDICT, bracketed, decided, filled, first_fenced, paid, sided, used
 from heuretic.lm import LanguageModel, Sampling, Usage
 from heuretic.lm.answer import Step
 from heuretic.lm.retrieval import Evidence, Search
 from heuretic.symbolic import Symbolic, field
 
 Label = Literal["supported", "not supported", "irrelevant", "unjudged"]
+_FAILED = ("nothing could be looked up", "judge failed")
 NOTHING_FOUND = "No good Google Search result was found"
 _ORDER = ("answer", "knowledge", "organic", "document")
 _FINAL = re.compile(
     r"(?:final answer|final verdict|verdict|answer)\W{0,6}(?:is\W{0,4})?((?:not\s+)?supported)\W*$", re.IGNORECASE
 )
-_VERDICT = re.compile(r"((?<!or )\bnot\s+\*{0,2})?\[([^\[\]]*)\]", re.IGNORECASE)
-_EITHER = re.compile(r"\[supported\]\W*or\W*\[not supported\]", re.IGNORECASE)
-"""The choice as judges repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +34,9 @@ class Lookup:
 
     @property
     def text(self) -> str:
-        """The evidence as the judge is shown it: answer box, knowledge graph and results in one line, related questions left out."""
+        """The evidence as the judge is shown it: answer box, knowledge graph and results one after the other, without related questions."""
         ordered = [each for kind in _ORDER for each in self.evidence if each.kind == kind]
-        return " ".join(part for each in ordered for part in _parts(each)) or NOTHING_FOUND
+        return " ".join(shown for each in ordered if (shown := _shown(each))) or NOTHING_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,11 @@ class FactRating:
     lookups: tuple[Lookup, ...] = ()
     steps: tuple[Step, ...] = ()
     reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is unjudged because a service did not answer."""
+        return self.reason.startswith(_FAILED)
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -94,6 +97,16 @@ class Rated:
         """How many facts have which label."""
         found = Counter(each.label for each in self.facts)
         return FactCounts(found["supported"], found["not supported"], found["irrelevant"], found["unjudged"])
+
+    @property
+    def lost(self) -> int:
+        """How many facts were dropped because a service did not answer, which the published code takes for a judge's doubt."""
+        return sum(each.failed for each in self.dropped)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why facts were not judged, each reason once."""
+        return tuple(dict.fromkeys(each.reason for each in (*self.facts, *self.dropped) if each.reason))
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -136,7 +149,7 @@ class Rating(Symbolic):
                 break
             try:
                 lookups.append(Lookup(query, tuple(await search(query, self.results))))
-            except (ConnectionError, ValueError) as error:
+            except ConnectionError as error:
                 return "unjudged", tuple(lookups), tuple(steps), f"nothing could be looked up: {error}"
         # The published code says N/A to those who ask for queries only.
         shown = knowledge(lookups) or ("" if official else "N/A")
@@ -146,7 +159,7 @@ class Rating(Symbolic):
             return read_verdict(text, official=official)
 
         label, asked = await verdict("verdict", model, prompt, read, sampling, tries)
-        reason = "" if label else "the judge gave no verdict"
+        reason = "" if label else unjudged(asked)
         return label or "unjudged", tuple(lookups), (*steps, *asked), reason
 
 
@@ -158,38 +171,30 @@ def knowledge(lookups: Sequence[Lookup]) -> str:
 def read_verdict(text: str, *, official: bool = False) -> Label | None:
     """Return the verdict that a judge gives, None if it gives none.
 
-    The last brackets that say Supported or Not Supported count, letter case and marks in them aside, so that a citation such as [1] is
-    none; without such brackets, a last line that ends with "final answer: ...", or says nothing else. With `official`, the first
+    The last brackets that say Supported or Not Supported count, see `decided`, so that a citation such as [1] is none; without a verdict
+    in brackets, a last line that ends with "final answer: ...", or says nothing else. With `official`, the first
     brackets must say exactly one of the two, once all but letters, digits and white space is taken out.
     """
     if official:
         first = next(iter(bracketed(text)), "")
         said = re.sub(r"[^\w\s]", "", first).strip()
         return {"Supported": "supported", "Not Supported": "not supported"}.get(said)  # pyright: ignore
-    for found in reversed(list(_VERDICT.finditer(_EITHER.sub("", text)))):
-        label = _label(found[2])
-        if label is not None:
-            return "not supported" if found[1] else label
-    last = text.strip().rpartition("\n")[2]
-    final = _FINAL.search(last)
-    return _label(final[1] if final else last)
+    supported = decided(text, "supported")
+    if supported is None:
+        last = text.strip().rpartition("\n")[2]
+        final = _FINAL.search(last)
+        supported = sided(final[1] if final else last, "supported")
+    return None if supported is None else "supported" if supported else "not supported"
 
 
-def _label(text: str) -> Label | None:
-    said = " ".join(re.sub(r"[\W_]", " ", text).casefold().split())
-    if said in ("not supported", "unsupported"):
-        return "not supported"
-    return "supported" if said == "supported" else None
-
-
-def _parts(evidence: Evidence) -> list[str]:
-    """Return a piece of evidence as texts; a document says what it is about, a result of a page is its text alone."""
-    if evidence.kind == "answer":
-        return [part.replace("\n", " ") for part in dict.fromkeys((evidence.highlight, evidence.text)) if part]
-    titled = f"{evidence.title}: " if evidence.kind == "document" and evidence.title else ""
-    return [titled + evidence.text.replace("\n", " ")] if evidence.text else []
+def _shown(evidence: Evidence) -> str:
+    """Return a piece of evidence as SAFE shows it; a document says what it is about, a result of a page is its text alone."""
+    if evidence.kind != "document":
+        return evidence.line or evidence.text
+    text = evidence.text.replace("\n", " ")
+    return f"{evidence.title}: {text}" if evidence.title and text else text
 
 
 def _record(evidence: Evidence) -> dict[str, str]:
-    named = {key: getattr(evidence, key) for key in ("kind", "title", "url", "date", "highlight", "text")}
+    named = {key: getattr(evidence, key) for key in ("kind", "title", "url", "date", "highlight", "line", "text")}
     return {key: value for key, value in named.items() if value}

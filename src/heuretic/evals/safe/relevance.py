@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from heuretic.evals.judging import verdict
-from heuretic.evals.safe.prompts import RELEVANCE, bracketed, filled
+from heuretic.evals.safe.prompts import RELEVANCE, bracketed, decided, filled
 from heuretic.lm import LanguageModel, Sampling
 from heuretic.lm.answer import Step
 from heuretic.symbolic import Symbolic, field
@@ -32,11 +30,8 @@ class Relevance(Symbolic):
 def read_relevance(text: str, *, official: bool = False) -> bool | None:
     """Return what a judge says: True for [Foo], False for [Not Foo], None for neither.
 
-    The last brackets that say one of the two count, letter case and marks aside. With `official`, the first brackets must say exactly that.
+    The last brackets that say one of the two count, see `decided`. With `official`, the first brackets must say exactly that.
     """
-    found = bracketed(text)
     if official:
-        return {"Foo": True, "Not Foo": False}.get(found[0]) if found else None
-    said = [" ".join(re.sub(r"[^\w\s]", " ", each).casefold().split()) for each in found]
-    known = [each == "foo" for each in said if each in ("foo", "not foo")]
-    return known[-1] if known else None
+        return {"Foo": True, "Not Foo": False}.get(next(iter(bracketed(text)), ""))
+    return decided(text, "foo")

@@ -15,6 +15,7 @@ from heuretic.evals.safe.relevance import Relevance
 from heuretic.evals.safe.revise import Revision
 from heuretic.lm import LanguageModel, Sampling
 from heuretic.lm.retrieval import Search
+from heuretic.lm.retrieval.evidence import check
 from heuretic.symbolic import Symbolic, field, replace
 
 _ROUNDS = 3
@@ -44,10 +45,14 @@ class SAFE(Symbolic):
     concurrency: int = field(default=16, ge=1, doc="facts of an answer judged at once")
     official: bool = field(default=False, doc="read, drop and split as the published code does")
 
+    def check(self) -> None:
+        """Raises: ValueError if there is no search, or it has no key."""
+        check(self._searching())
+
     async def __call__(self, question: str, response: str, model: LanguageModel) -> Rated:
         """Return an answer's facts with their labels and evidence.
 
-        Raises: ValueError if there is no search.
+        Raises: ValueError if there is no search, or a key is missing or refused, which would be so for every fact.
         """
         self._searching()
         splitter = replace(self.split, official=True) if self.official else self.split

@@ -7,16 +7,25 @@ import re
 from datetime import date, timedelta
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
+MONTH = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+"""A month in small letters, as a pattern; what is written together before or after it is up to who uses it."""
+_MONTH = rf"(?P<month>{MONTH})\.?"
 _YEAR = r"(?P<year>\d{4})"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _UNIT = r"(?P<unit>s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?|mos?|months?|y|yrs?|years?)"
-_AGO = re.compile(rf"\b(?P<count>an?|one|a few|a couple of|\d+)\+?\s*{_UNIT}\b\s*(?:ago|before)\b")
-_WITHIN = re.compile(rf"\bin (?P<count>an?|one|\d+) {_UNIT}\b")
+_COUNTED = "one two three four five six seven eight nine ten eleven twelve"
+_FEW = {
+    "a": 1, "an": 1, "a few": 3, "several": 3, "a couple of": 2, "couple of": 2, "a couple": 2,
+    **{word: number for number, word in enumerate(_COUNTED.split(), 1)},
+}  # fmt: skip
+_NUMBER = r"(?<![\d.,])\d[\d,]*(?:\.\d+)?"
+_COUNT = rf"(?P<count>{_NUMBER}|(?<![\w-])(?:{'|'.join(sorted(_FEW, key=len, reverse=True))}))"
+_AGO = re.compile(rf"{_COUNT}\+?\s*{_UNIT}\b\.?\s*(?:ago\b|before\Z)")
+_WITHIN = re.compile(rf"\bin {_COUNT} {_UNIT}\b")
 _BARE = re.compile(rf"(?P<count>\d+)\s?{_UNIT}")
 _LAST = re.compile(r"\b(?:last|past) (?P<unit>day|week|month|year)\b")
+_BEFORE_YESTERDAY = re.compile(r"\bday before yesterday\b")
 _WORDS = (
-    (re.compile(r"\bday before yesterday\b"), -2),
     (re.compile(r"\byesterday\b"), -1),
     (re.compile(r"\btomorrow\b"), 1),
     (re.compile(r"\b(?:today|tonight|just now|moments? ago|right now|now)\b"), 0),
@@ -37,7 +46,7 @@ _WRITTEN = tuple(
         rf"\A{_YEAR}\Z",
     )
 )
-_FEW = {"a": 1, "an": 1, "one": 1, "a few": 3, "a couple of": 2}
+_MONTH_DAYS = 30.44
 _SHORT = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONG = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
@@ -49,7 +58,7 @@ def normalised(text: str, today: date | str) -> str:
 
     Seconds, minutes and hours ago are today; weeks ago are 7 days each, months and years ago go by the calendar and end with the
     month. Of a month without day, or a year alone, the first day is taken; of a day without year, the last such day that is
-    not after `today`. 3/4/2024 is March 4.
+    not after `today`. "A few" and "several" are 3. 3/4/2024 is March 4.
 
     Args: today: The day from which relative ones count, a date or YYYY-MM-DD.
     Raises: ValueError if `today` is no day.
@@ -83,6 +92,8 @@ def long_day(found: date) -> str:
 
 
 def _relative(said: str, now: date) -> date | None:
+    if _BEFORE_YESTERDAY.search(said):
+        return now - timedelta(days=2)
     for pattern, sign in ((_AGO, -1), (_WITHIN, 1)):
         if found := pattern.search(said):
             return _moved(now, sign * _count(found["count"]), found["unit"])
@@ -96,18 +107,15 @@ def _relative(said: str, now: date) -> date | None:
     return None
 
 
-def _count(text: str) -> int:
-    return _FEW[text] if text in _FEW else int(text)
+def _count(text: str) -> float:
+    return _FEW[text] if text in _FEW else float(text.replace(",", ""))
 
 
-def _moved(now: date, count: int, unit: str) -> date:
-    if unit.startswith("mo"):
-        return _months(now, count)
-    if unit.startswith("y"):
-        return _months(now, 12 * count)
-    if unit.startswith("w"):
-        return now + timedelta(days=7 * count)
-    return now + timedelta(days=count if unit.startswith("d") else 0)
+def _moved(now: date, count: float, unit: str) -> date:
+    if unit.startswith("y") or (unit.startswith("mo") and count == int(count)):
+        return _months(now, round(12 * count if unit.startswith("y") else count))
+    days = {"w": 7, "d": 1, "m": _MONTH_DAYS if unit.startswith("mo") else 0}.get(unit[0], 0)
+    return now + timedelta(days=round(days * count))
 
 
 def _months(now: date, count: int) -> date:
@@ -124,7 +132,7 @@ def _absolute(said: str, now: date) -> date | None:
         parts = found.groupdict()
         month = int(parts["number"]) if parts.get("number") else 1
         if parts.get("month"):
-            month = _MONTHS.index(parts["month"]) + 1
+            month = _MONTHS.index(parts["month"][:3]) + 1
         number = int(parts.get("day") or 1)
         if parts.get("year"):
             year = int(parts["year"])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from heuretic.lm.retrieval.evidence import Evidence, Search
+from heuretic.lm.retrieval.evidence import Evidence, Search, check
 from heuretic.symbolic import Symbolic, digest, field
 
 _Key = tuple[str, str, int]
@@ -29,6 +29,11 @@ class Recorded(Symbolic):
     search: Search = field(doc="who looks things up, and is told apart from others by its settings")
     file: str = field(doc="the record, made if it is not there")
     mode: Literal["record", "replay"] = field(default="record", doc="whether to look up what is not on record")
+
+    def check(self) -> None:
+        """Raises: ValueError if the search that is recorded lacks a key."""
+        if self.mode == "record":
+            check(self.search)
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return what is on record, else what the search finds."""

@@ -1,6 +1,7 @@
 """Hosted search: Serper (Google), Brave and Tavily over HTTP.
 
-Keys are read from the environment when a search is made, and are in no value, digest, message or record.
+Keys are read from the environment when a search is made, and are in no value, digest, message or record. ValueError means that a
+key or an address is missing or refused, ConnectionError that there is no answer to one query, see `Search`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,6 +22,10 @@ _TRIES = 5
 _TIMEOUT_S = 30.0
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _WAIT_S = 0.5
+_NEVER = frozenset({401, 402, 403, 404, 405, 432, 433})
+"""Statuses that concern the key, the account (432 and 433 are Tavily's limits of a plan) or the address, and not the query."""
+_ACCOUNT = re.compile(r"not enough credits|subscription_token_invalid", re.IGNORECASE)
+"""What Serper (status 400) and Brave (422) say of an account."""
 
 
 class Serper(Symbolic):
@@ -29,6 +35,10 @@ class Serper(Symbolic):
     language: str = field(default="en", doc="of the results (hl)")
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://google.serper.dev", doc="where the service is")
+
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("SERPER_API_KEY")
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return what the page has beside organic results, then at most `k` of these."""
@@ -44,6 +54,10 @@ class Brave(Symbolic):
     country: str = field(default="us", doc="whose results")
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://api.search.brave.com/res/v1", doc="where the service is")
+
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("BRAVE_API_KEY")
 
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return at most `k` results."""
@@ -61,6 +75,10 @@ class Tavily(Symbolic):
     today: str = field(default="", doc="YYYY-MM-DD from which 'days ago' count; empty for the day of the search")
     base_url: str = field(default="https://api.tavily.com", doc="where the service is")
 
+    def check(self) -> None:
+        """Raises: ValueError without a key."""
+        _key("TAVILY_API_KEY")
+
     async def __call__(self, query: str, k: int) -> list[Evidence]:
         """Return at most `k` results."""
         headers = {"Authorization": f"Bearer {_key('TAVILY_API_KEY')}"}
@@ -72,28 +90,40 @@ class Tavily(Symbolic):
 def _serper(found: Mapping[str, Any], k: int, today: date) -> list[Evidence]:
     evidence: list[Evidence] = []
     if box := found.get("answerBox"):
-        marked = box.get("snippetHighlighted") or []
-        highlight = str(box.get("answer") or (marked[0] if isinstance(marked, list) and marked else marked or ""))
-        text = str(box.get("snippet") or box.get("answer") or "")
-        evidence.append(_piece(box, text, today, "answer", highlight))
+        answer, snippet, marked = (_words(box.get(name)) for name in ("answer", "snippet", "snippetHighlighted"))
+        line = " ".join(part for part in (answer, snippet.replace("\n", " "), marked) if part)
+        evidence.append(_piece(box, snippet or answer, today, "answer", answer or marked, line))
     if graph := found.get("knowledgeGraph"):
-        facts = [f"{name}: {value}." for name, value in (graph.get("attributes") or {}).items()]
-        kind = [f"{graph.get('title')}: {graph['type']}."] if graph.get("type") else []
-        text = " ".join([*kind, *([str(graph["description"])] if graph.get("description") else []), *facts])
+        title = graph.get("title")
+        kind = [f"{title}: {graph['type']}."] if graph.get("type") else []
+        described = [str(graph["description"])] if graph.get("description") else []
+        text = " ".join([*kind, *described, *_attributes(graph, f"{title} ")])
         url = str(graph.get("descriptionLink") or graph.get("website") or "")
-        evidence.append(Evidence(text, str(graph.get("title") or ""), url, kind="knowledge"))
+        evidence.append(Evidence(text, str(title or ""), url, kind="knowledge"))
     for each in found.get("peopleAlsoAsk") or []:
-        text = f"{each.get('question') or ''} {each.get('snippet') or ''}".strip()
-        evidence.append(_piece(each, text, today, "related"))
+        asked = {**each, "title": each.get("question") or each.get("title")}
+        evidence.append(_piece(asked, str(each.get("snippet") or ""), today, "related"))
     organic = [
-        _piece(each, str(each.get("snippet") or ""), today, "organic") for each in (found.get("organic") or [])[:k]
+        _piece(each, " ".join([*filter(None, [_words(each.get("snippet"))]), *_attributes(each)]), today, "organic")
+        for each in (found.get("organic") or [])[:k]
     ]
     return [*evidence, *organic]
 
 
-def _piece(each: Mapping[str, Any], text: str, today: date, kind: Kind, highlight: str = "") -> Evidence:
+def _words(said: Any) -> str:
+    """Return a text, or several as one."""
+    return " ".join(map(str, said)) if isinstance(said, list) else str(said or "")
+
+
+def _attributes(each: Mapping[str, Any], of: str = "") -> list[str]:
+    return [f"{of}{name}: {value}." for name, value in (each.get("attributes") or {}).items()]
+
+
+def _piece(
+    each: Mapping[str, Any], text: str, today: date, kind: Kind, highlight: str = "", line: str = ""
+) -> Evidence:
     when = normalised(str(each.get("date") or ""), today)
-    return Evidence(text, str(each.get("title") or ""), str(each.get("link") or ""), when, highlight, kind)
+    return Evidence(text, str(each.get("title") or ""), str(each.get("link") or ""), when, highlight, kind, line)
 
 
 def _brave(found: Mapping[str, Any], k: int, today: date) -> list[Evidence]:
@@ -135,11 +165,11 @@ def _day(today: str) -> date:
 
 def _read(found: Any, url: str, read: Callable[[], list[Evidence]]) -> list[Evidence]:
     if not isinstance(found, Mapping):
-        raise ValueError(f"{url} must answer with an object, got {type(found).__name__}")
+        raise ConnectionError(f"{url} must answer with an object, got {type(found).__name__}")
     try:
         return read()
     except (AttributeError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(
+        raise ConnectionError(
             f"{url} must answer in its published form, got something else ({type(error).__name__}: {error})"
         ) from error
 
@@ -163,14 +193,13 @@ async def _ask(
             if answer.status_code in _AGAIN:
                 why = f"status {answer.status_code}"
                 continue
-            if answer.status_code in (401, 403):
-                raise ValueError(f"{url} must be given a valid key, got status {answer.status_code}")
+            said = f"got status {answer.status_code}: {answer.text[:200]!r}"
+            if answer.status_code in _NEVER or (answer.status_code >= 400 and _ACCOUNT.search(answer.text)):
+                raise ValueError(f"{url} must be a search that accepts the key of the environment, {said}")
             if answer.status_code >= 400:
-                raise ValueError(
-                    f"{url} must accept the search, got status {answer.status_code}: {answer.text[:200]!r}"
-                )
+                raise ConnectionError(f"{url} must accept the query, {said}")
             try:
                 return json.loads(answer.text)
             except ValueError as error:
-                raise ValueError(f"{url} must answer with JSON, got {answer.text[:80]!r}") from error
+                raise ConnectionError(f"{url} must answer with JSON, got {answer.text[:80]!r}") from error
     raise ConnectionError(f"{url} did not answer in {_TRIES} tries: {why}")

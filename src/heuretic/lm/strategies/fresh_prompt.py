@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from weakref import WeakKeyDictionary
 
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
@@ -18,7 +20,8 @@ from heuretic.lm.retrieval.evidence import Evidence, Kind, Search
 from heuretic.lm.retrieval.passages import pieces_of
 from heuretic.lm.sampling import Sampling
 from heuretic.lm.strategies.prompting import asked, attempt, exchange, one_attempt
-from heuretic.symbolic import Symbolic, field
+from heuretic.lm.strategies.published_fresh import freshprompt_demonstrations
+from heuretic.symbolic import Symbolic, digest, field
 
 CHECK_PREMISE = "\nPlease check if the question contains a valid premise before answering."
 _PREFIX = "As of today {today}, the most up-to-date and relevant information regarding this query is as follows. "
@@ -34,6 +37,8 @@ class Counts(Symbolic):
     shown: int = field(default=15, ge=1, doc="pieces of evidence in the prompt")
 
 
+Shown = tuple[str, Sequence[Evidence], str]
+"""A question with what was found for it, and its answer."""
 GPT_4 = Counts()
 """For models whose name begins with gpt-4."""
 OTHERS = Counts(related=2, questions=2, shown=5)
@@ -99,7 +104,8 @@ class FreshPrompt(Symbolic):
     Vu et al. 2023, "FreshLLMs", arXiv:2310.03214, section 4, and freshprompt.ipynb of its authors. Evidence is taken in the order
     organic results, related questions, questions with answers, knowledge graph, answer box, each kind reversed; sorted by date, undated
     first; what is empty is dropped; the last pieces are kept. Departures: the sort is stable, where the published one leaves equal
-    dates in any order; demonstrations are our own.
+    dates in any order; demonstrations are our own. With `official` they are the published ones, for which evidence is looked up
+    with the same search as for the question, once in a process.
     """
 
     search: Search = field(doc="looks the question up")
@@ -109,7 +115,8 @@ class FreshPrompt(Symbolic):
     check_premise: bool = field(default=True, doc="ask to check the question's premise")
     official: bool = field(
         default=False,
-        doc='read dates as published: "5 weeks ago" is day 5 of this month. Tells where searches give dates as they are written',
+        doc='show the published demonstrations, and read dates as published: "5 weeks ago" is day 5 of this month, where searches give '
+        "dates as they are written",
     )
     parse: Parse = field(default=Whole(), doc="finds the answer in a text")
     sampling: Sampling = field(default=Sampling(max_tokens=256), doc="how replies are drawn")
@@ -120,7 +127,7 @@ class FreshPrompt(Symbolic):
             pieces_of(shown.pieces)
 
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
-        """Return the answer of one attempt; its outcome is "error" where the search did not answer."""
+        """Return the answer of one attempt; its outcome is "error" where the search did not answer this question."""
         return await one_attempt(self, question, model)
 
     async def attempts(
@@ -130,21 +137,25 @@ class FreshPrompt(Symbolic):
         counts = self.counts or (GPT_4 if model.name.rpartition("/")[2].startswith("gpt-4") else OTHERS)
         try:
             found = await self.search(question.text, max(counts.organic, 1))
+            shown = await _published(self.search, max(counts.organic, 1)) if self.official else None
         except ConnectionError as error:
             failed = Step("search", question.text, (Reply("", "error", error=str(error)),))
             return [Sample(None, "error", "") for _ in range(n)], [failed]
-        messages = self.messages(asked(question), found, counts)
+        messages = self.messages(asked(question), found, counts, shown)
         step = await exchange("fresh prompt", messages, model, n, first, self.sampling)
         return [attempt(reply, self.parse, question) for reply in step.replies], [step]
 
-    def messages(self, question: str, found: Sequence[Evidence], counts: Counts = GPT_4) -> list[ChatMessage]:
-        """Return the whole prompt for what was found."""
+    def messages(
+        self, question: str, found: Sequence[Evidence], counts: Counts = GPT_4, shown: Sequence[Shown] | None = None
+    ) -> list[ChatMessage]:
+        """Return the whole prompt for what was found, after `shown` or the demonstrations of the field."""
         today = given_day(self.today)
         said = long_day(today)
+        if shown is None:
+            shown = [(each.question, pieces_of(each.pieces), each.answer) for each in self.demonstrations]
         blocks = [
-            block(shown.question, pieces_of(shown.pieces), counts, today, self.official)
-            + f"\nanswer: {_PREFIX.format(today=said)}{shown.answer}"
-            for shown in self.demonstrations
+            block(query, pieces, counts, today, self.official) + f"\nanswer: {_PREFIX.format(today=said)}{answer}"
+            for query, pieces, answer in shown
         ]
         ending = f"{CHECK_PREMISE if self.check_premise else ''}\nanswer: "
         text = "".join(blocks).strip() + block(question, found, counts, today, self.official) + ending
@@ -156,6 +167,19 @@ class FreshPrompt(Symbolic):
             ChatMessageAssistant(content=f"Today is {said} in Pacific Standard Time."),
             ChatMessageUser(content=text),
         ]
+
+
+_looked_up: dict[tuple[str, int], list[Shown]] = {}
+_looking: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+async def _published(search: Search, k: int) -> list[Shown]:
+    """Return the published demonstrations with what a search finds for them, looked up once."""
+    async with _looking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        key = (digest(search), k)
+        if key not in _looked_up:
+            _looked_up[key] = [(q, await search(q, k), answer) for q, answer in freshprompt_demonstrations()]
+        return _looked_up[key]
 
 
 def block(question: str, found: Sequence[Evidence], counts: Counts, today: date, official: bool = False) -> str:

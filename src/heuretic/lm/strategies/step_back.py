@@ -65,7 +65,7 @@ class StepBack(Symbolic):
     sampling: Sampling = field(default=Sampling(max_tokens=512), doc="how answers are drawn")
 
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
-        """Return the answer of one attempt."""
+        """Return the answer of one attempt; its outcome is "error" where the search did not answer this question."""
         return await one_attempt(self, question, model)
 
     async def attempts(
@@ -91,7 +91,11 @@ class StepBack(Symbolic):
         context = said
         if self.retrieve is not None:
             queries = [question.text, *([said] if said else [])]
-            found = await asyncio.gather(*(self.retrieve(query, self.evidence) for query in queries))
+            try:
+                found = await asyncio.gather(*(self.retrieve(query, self.evidence) for query in queries))
+            except ConnectionError as error:
+                failed = Step("search", "\n".join(queries), (Reply("", "error", error=str(error)),))
+                return Sample(None, "error", ""), [failed]
             pieces = dict.fromkeys(str(piece) for each in found for piece in each)
             context = "\n\n".join([*([said] if self.abstract.gives == "principles" else []), *pieces])
         elif said and self.abstract.gives == "question":
