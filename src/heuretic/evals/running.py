@@ -27,6 +27,8 @@ from heuretic.lm.waiting import wait
 if TYPE_CHECKING:
     from heuretic.study import Energy
 
+_FEWEST = 10
+"""Questions of a category from which its commonest target can be told."""
 MISSING = "-"
 """Stands for a category that a question does not name."""
 
@@ -308,8 +310,9 @@ class _Columns:
     def constant(self, everything: Iterable[Question] | None) -> float | None:
         """Return the score of a constant answer in each category, the commonest target there among `everything`.
 
-        Where questions are made as they are asked for, there is no everything: each is guessed by the others that were asked. None
-        unless all questions have targets that could be said, or if there are no others.
+        Where questions are made as they are asked for, there is no everything: those asked stand for it, unless a category has
+        so few of them that the commonest target would be known by looking at it. None then, and unless all questions have targets
+        that could be said.
         """
         if not self._guesses or len(self._guesses) < len(self):
             return None
@@ -318,15 +321,13 @@ class _Columns:
             guess = self._evaluation.guess(question)
             if guess is not None:
                 counts.setdefault(self._category(question), Counter())[guess] += 1
-        if everything is not None and counts:
-            commonest = {category: _commonest(each) for category, each in counts.items()}
-            return sum(commonest[category] == guess for category, guess in self._guesses) / len(self)
-        for category, guess in self._guesses:
-            counts.setdefault(category, Counter())[guess] += 1
-        if min(each.total() for each in counts.values()) < 2:
-            return None
-        right = sum(_commonest(counts[category] - Counter((guess,))) == guess for category, guess in self._guesses)
-        return right / len(self)
+        if not counts:
+            for category, guess in self._guesses:
+                counts.setdefault(category, Counter())[guess] += 1
+            if min(each.total() for each in counts.values()) < _FEWEST:
+                return None
+        commonest = {category: max(sorted(each), key=each.__getitem__) for category, each in counts.items()}
+        return sum(commonest[category] == guess for category, guess in self._guesses) / len(self)
 
     def _category(self, question: Question) -> str:
         return str(question.about.get(self._evaluation.by[0], MISSING)) if self._evaluation.by else ""
@@ -372,10 +373,6 @@ class _Columns:
             [self._ids[k] for k in order], np.array(self._values)[order], [self._outcomes[k] for k in order], about,
             {name: np.array(column)[order] for name, column in self._metrics.items()}, about[within] if within else None,
         )  # fmt: skip
-
-
-def _commonest(counts: Counter[str]) -> str:
-    return max(sorted(counts), key=counts.__getitem__)
 
 
 def _more(spent: Spent, steps: Iterable[Any]) -> Spent:
