@@ -247,7 +247,7 @@ def test_labels_that_do_not_fit_are_refused(facts: str, labels: list[Any], rule:
 
 def test_raters_may_say_labels_probabilities_or_nothing() -> None:
     said: dict[str, Any] = {
-        "fact 0": S, "fact 1": 0.4, "fact 2": 0.5, "fact 3": None, "fact 4": 1.5, "fact 5": float("nan"), "fact 6": "maybe",
+        "fact 0": S, "fact 1": 0.4, "fact 2": np.float32(0.5), "fact 3": None, "fact 4": 1.5, "fact 5": float("nan"), "fact 6": "maybe",
         "fact 7": Judgement(0.9, Usage(10, 0, 2, 1), 0.5), "fact 8": Judgement(IR, Usage(5, 0, 1, 1), 0.25),
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from heuretic.cli.files import UsageError, load_object
 
 if TYPE_CHECKING:
     from heuretic.lm import Answer, LanguageModel, Question
+    from heuretic.lm.retrieval.evidence import Search
     from heuretic.lm.strategies import Attempting
 
 LOCAL = "heuretic/smollm2-135m"
@@ -73,12 +74,12 @@ def _strategy(address: str, multiple_choice: bool) -> Attempting:
     return found
 
 
-def strategy_at(address: str) -> Attempting:
-    """Return the strategy at an address, FILE.py:NAME or FILE.json. Raises: UsageError, AddressError."""
-    from heuretic.lm.strategies.addresses import STRATEGIES
+def strategy_at(address: str, search: Search | None = None) -> Attempting:
+    """Return the strategy at an address, FILE.py:NAME or FILE.json. Raises: UsageError, AddressError, ValueError."""
+    from heuretic.lm.strategies import addresses
 
     if not _is_file(address):
-        return STRATEGIES.at(address)
+        return addresses.strategy_at(address, search)
     found = load_object(address)
     if not hasattr(found, "attempts"):
         raise UsageError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
     from heuretic.evals.comparing import Difference
     from heuretic.evals.estimating import Estimated
     from heuretic.evals.running import Run, Spent
-    from heuretic.lm import LanguageModel
+    from heuretic.lm import LanguageModel, Price
 
 _MOST_CATEGORIES = 30
+_MOST_PUBLISHED = 6
+_TOLD_S = 30
+"""How often a run says how far it is where no bar can be drawn."""
 
 
 def evaluate(
@@ -44,7 +49,10 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each, evenly from all categories.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Most questions under way at once.")] = 64,
     tokens: Annotated[int | None, typer.Option(min=1, help="Hard limit on tokens of all models, prompts and replies together.")] = None,
-    dollars: Annotated[float | None, typer.Option(help="Hard limit on US dollars.")] = None,
+    dollars: Annotated[float | None, typer.Option(help="Hard limit on US dollars, more than 0.")] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(help="What a model costs where that is not known, in US dollars for a million tokens of prompts and of replies: NAME=0.15,0.60.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Neither look replies up on disk nor keep them.")] = False,
     logs: Annotated[Path, typer.Option(help="Where logs go, for `inspect view --log-dir`.")] = Path("logs"),
     store: Annotated[str, typer.Option(envvar="HEURETIC_STORE", help="Where the study with the results is kept.")] = DEFAULT_STORE,
@@ -68,76 +76,118 @@ def evaluate(
     if names[0] == "compare":
         _compare(names[1:], as_json)
         return
+    prices, done, left_out, several = _prices(price or []), [], 0, suite is not None or len(names) > 1
     try:
         evaluations = [_named(name) for name in names]
         how, evaluations = _searching(evaluations, strategy, search)
-        budget = Budget(tokens, dollars) if tokens or dollars else None
-        given: dict[str, Any] = {"budget": budget, **({"cache": None} if fresh else {})}
-        asked = model_named(model, **given)
-        judging = None if judge is None else model_named(judge, **given)
         if dry_run:
-            _dry_run(evaluations, how, limit, asked, judging, as_json)
+            paid, judging_paid = (
+                (name and (prices.get(name) or _known_price(name))) or None for name in (model, judge)
+            )
+            _dry_run(evaluations, how, limit, paid, judging_paid, several, as_json)
             return
-        done = []
+        budget = None if tokens is None and dollars is None else Budget(tokens, dollars)
+        given: dict[str, Any] = {"budget": budget, **({"cache": None} if fresh else {})}
+        asked = model_named(model, price=prices.get(model), **given)
+        judging = None if judge is None else model_named(judge, price=prices.get(judge), **given)
+        # A job's end is what Ctrl-C is: the log is closed, and the numbers so far are told.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         for evaluation in evaluations:
-            if evaluation.needs_judge and judging is None and suite is not None:
-                Console(stderr=True).print(
-                    f"{evaluation.title} needs a judge and is left out. Try --judge openai/gpt-4o-mini"
-                )
-                continue
             try:
+                if evaluation.needs_judge and judging is None and several:
+                    raise ValueError("it needs a judge. Try --judge openai/gpt-4o-mini")
                 run = _run(evaluation, asked, judging, how, limit, concurrency, logs, energy, as_json)
-            except FileNotFoundError as error:
-                if suite is None:
+            except (ModelError, FileNotFoundError, ValueError) as error:
+                if not several:
                     raise
-                Console(stderr=True).print(f"{evaluation.title} is left out: {error}", markup=False, soft_wrap=True)
+                left_out += 1
+                _leave_out(evaluation, error)
                 continue
-            _keep(run, strategy or "the benchmark's", store)
+            kept = _keep(run, strategy or "the benchmark's", store)
             done.append(run)
             if not as_json:
-                _show(run, store)
+                _show(run, store if kept else "")
             if run.stopped:
                 break
     except (ModelError, AddressError, FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    if as_json:
-        from heuretic.evals.log import record
-
-        shown = [record(run) for run in done]
-        print(json.dumps(shown if len(evaluations) > 1 else shown[0]))
-    elif len(done) > 1:
+    finally:
+        if as_json and several and done:
+            _print_json(done)
+    if as_json and not several:
+        _print_json(done[0])
+    elif as_json and not done:
+        _print_json([])
+    elif len(done) > 1 and not as_json:
         Console().print(_overview(done))
     if any(run.stopped for run in done):
         raise typer.Exit(130 if done[-1].stopped == "interrupted" else 1)
+    if not any(run.score.count for run in done) or (left_out and suite is None):
+        raise typer.Exit(1)
+
+
+def _leave_out(evaluation: Evaluation, why: Exception) -> None:
+    told = f"{evaluation.title} is left out: {why}"
+    Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(found: Run | Sequence[Run]) -> None:
+    from heuretic.evals.log import record
+
+    print(json.dumps(list(map(record, found)) if isinstance(found, Sequence) else record(found)))
+
+
+def _prices(given: Sequence[str]) -> dict[str, Price]:
+    """Return prices by name of the model."""
+    from heuretic.lm import Price
+
+    prices = {}
+    for each in given:
+        name, _, numbers = each.rpartition("=")
+        try:
+            paid = [float(number) for number in numbers.split(",")]
+            if not name or len(paid) != 2 or not all(0 <= number < float("inf") for number in paid):
+                raise ValueError
+        except ValueError:
+            raise UsageError(
+                f"price must be NAME=INPUT,OUTPUT, got {each!r}. Try openai/gpt-4o-mini=0.15,0.60"
+            ) from None
+        prices[name] = Price(*paid)
+    return prices
+
+
+def _known_price(name: str) -> Price | None:
+    """Return what a model costs, None if nobody knows or it cannot be opened here, which an estimate need not."""
+    from heuretic.lm import ModelError
+    from heuretic.lm import model as model_named
+
+    try:
+        return model_named(name, cache=None).price
+    except ModelError:
+        return None
 
 
 def _named(address: str) -> Evaluation:
     from heuretic.evals import EVALUATIONS
-    from heuretic.evals.labelled import Labelled
+    from heuretic.evals.labelled import Labelled, is_question_file
 
-    return Labelled(set=address) if address.endswith((".jsonl", ".csv")) else EVALUATIONS.at(address)
+    if "?" not in address and is_question_file(address):
+        return Labelled(set=address)
+    if Path(address).is_file():
+        raise UsageError(f"a file of questions must be .jsonl or .csv (also .gz), got {address}")
+    return EVALUATIONS.at(address)
 
 
 def _searching(evaluations: list[Evaluation], strategy: str | None, search: str | None) -> tuple[Any, list[Evaluation]]:
     """Return the strategy, and evaluations whose raters look facts up."""
-    from datetime import UTC, datetime
-
+    from heuretic.evals.running import searching
     from heuretic.lm.retrieval.addresses import SEARCHES
-    from heuretic.lm.strategies import FreshPrompt
 
-    fresh = strategy == "fresh-prompt"
-    if search is None:
-        if fresh:
-            raise UsageError("fresh-prompt must have a search, got none. Try --search serper")
-        return (None if strategy is None else strategy_at(strategy)), evaluations
-    found = SEARCHES.at(search)
-    how = (
-        FreshPrompt(search=found, today=datetime.now(UTC).date().isoformat())
-        if fresh
-        else strategy and strategy_at(strategy)
-    )
-    judged = [each.searching(found) if each.name == "longfact" or not fresh else each for each in evaluations]
-    return how, judged
+    found = None if search is None else SEARCHES.at(search)
+    how = None if strategy is None else strategy_at(strategy, found)
+    if found is None:
+        return how, evaluations
+    return how, [searching(each, how, found) for each in evaluations]
 
 
 def _run(
@@ -159,12 +209,24 @@ def _progress(name: str, quiet: bool) -> Iterator[Any]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("score {task.fields[score]:.3f}"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
-        task = bar.add_task(name, total=None, score=float("nan"))
-        yield lambda done, total, mean: bar.update(task, completed=done, total=total, score=mean)
+    console, last = Console(stderr=True), time.monotonic()
+    if quiet or console.is_terminal:
+        with Progress(*columns, console=console, disable=quiet, transient=True) as bar:
+            task = bar.add_task(name, total=None, score=float("nan"))
+            yield lambda done, total, mean: bar.update(task, completed=done, total=total, score=mean)
+        return
+
+    def told(done: int, total: int | None, mean: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TOLD_S:
+            last = time.monotonic()
+            console.print(f"{name}: {done:,}{f' of {total:,}' if total else ''}, score {mean:.3f}", highlight=False)
+
+    yield told
 
 
-def _keep(run: Run, strategy: str, store: str) -> None:
+def _keep(run: Run, strategy: str, store: str) -> bool:
+    """Store the numbers of a run as a trial; return whether there are any."""
     from heuretic.evals import EVALUATIONS
     from heuretic.study.recording import record
 
@@ -178,17 +240,19 @@ def _keep(run: Run, strategy: str, store: str) -> None:
         values[f"{prefix}output_tokens"] = spent.usage.output_tokens
         if spent.cost is not None:
             values[f"{prefix}dollars"] = spent.cost
-    values["unscored"] = sum(run.unscored.values())
+    values["unscored"], values["stopped"] = sum(run.unscored.values()), float(bool(run.stopped))
     choices = {
         "evaluation": EVALUATIONS.of(run.evaluation), "model": run.model, "strategy": strategy,
         "judge": run.judge or "none", "questions": run.questions,
     }  # fmt: skip
-    if values["score"] == values["score"]:  # else nothing could be judged
-        facts = {f"data {name}": checksum for name, checksum in run.checksums.items()}
-        record(
-            choices, values, store=store, name=f"eval {run.evaluation.title}", objective="score", started=run.started,
-            seconds=run.seconds, energy=run.energy, files=[run.log] if run.log else [], facts=facts,
-        )  # fmt: skip
+    if values["score"] != values["score"]:
+        return False
+    facts = {f"data {name}": checksum for name, checksum in run.checksums.items()}
+    record(
+        choices, values, store=store, name=f"eval {run.evaluation.title}", objective="score", started=run.started,
+        seconds=run.seconds, energy=run.energy, files=[run.log] if run.log else [], facts=facts,
+    )  # fmt: skip
+    return True
 
 
 def _show(run: Run, store: str) -> None:
@@ -199,14 +263,17 @@ def _show(run: Run, store: str) -> None:
     table = Table(box=None, show_header=False)
     for name, found in run.summary.items():
         table.add_row(name, str(found) if found.count else "none", f"{found.count:,} scores")
-    for name, value in (
-        ("random choice", run.chance),
-        ("constant answer", run.constant),
-        *run.evaluation.references.items(),
-    ):
+    for name, value in (("random choice", run.chance), ("constant answer", run.constant)):
         if value is not None:
-            table.add_row(name, f"{value:.3f}", "")
+            table.add_row(
+                name, f"{value:.3f}" if run.evaluation.unit == 1 else f"{value / run.evaluation.unit:.3g}", ""
+            )
+    published = list(run.evaluation.references.items())
+    for name, value in published[:_MOST_PUBLISHED]:
+        table.add_row(name, f"{value:.3f}" if run.evaluation.unit == 1 else f"{value:.3g}", "")
     console.print(table)
+    if len(published) > _MOST_PUBLISHED:
+        console.print(f"{len(published) - _MOST_PUBLISHED} more published numbers with --json", style="dim")
     for key, groups in run.groups.items():
         if 1 < len(groups) <= run.questions / 2:
             console.print(_breakdown(key, groups))
@@ -229,19 +296,25 @@ def _show(run: Run, store: str) -> None:
         console.print(f"note: {escape(note)}", style="dim", soft_wrap=True)
     console.print(_spent(run), style="dim", soft_wrap=True)
     if run.stopped:
-        console.print(f"[bold]Stopped by {escape(run.stopped)}.[/] Run again to go on.", soft_wrap=True)
+        why = "Interrupted" if run.stopped == "interrupted" else f"Stopped by {escape(run.stopped)}"
+        console.print(f"[bold]{why}.[/] Run again to go on.", soft_wrap=True)
     if run.log:
         console.print(
             f"Log: {escape(str(run.log))} (inspect view --log-dir {escape(str(run.log.parent))})", soft_wrap=True
         )
-    console.print(f"Stored in {escape(store)} as 'eval {run.evaluation.title}'.\n", soft_wrap=True)
+    stored = (
+        f"Stored in {escape(store)} as 'eval {run.evaluation.title}'."
+        if store
+        else "Not stored: no question has a score."
+    )
+    console.print(f"{stored}\n", soft_wrap=True)
 
 
 def _breakdown(key: str, groups: Any) -> Table:
     table = Table(key, "score", "", "questions", box=None, header_style="bold")
     for name, found in list(groups.items())[:_MOST_CATEGORIES]:
         bar = "█" * round(20 * min(max(found.value, 0.0), 1.0)) if found.value == found.value else ""
-        table.add_row(escape(name), str(found), bar, f"{found.count:,}")
+        table.add_row(escape(name), str(found) if found.count else "none", bar, f"{found.count:,}")
     if len(groups) > _MOST_CATEGORIES:
         table.add_row(f"... and {len(groups) - _MOST_CATEGORIES} more, see --json", "", "", "")
     return table
@@ -275,24 +348,24 @@ def _overview(runs: Sequence[Run]) -> Table:
 
 
 def _dry_run(
-    evaluations: Sequence[Evaluation], strategy: Any, limit: int | None, model: LanguageModel, judge: LanguageModel | None, as_json: bool
+    evaluations: Sequence[Evaluation], strategy: Any, limit: int | None, price: Price | None, judge_price: Price | None,
+    several: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from heuretic.evals.estimating import estimate
 
     told: list[dict[str, Any]] = []
-    table = Table(
-        "evaluation",
-        "",
-        "calls",
-        "prompt tokens",
-        "generated at most",
-        "dollars at most",
-        box=None,
-        header_style="bold",
-    )
+    columns = ("evaluation", "", "calls", "prompt tokens", "generated at most", "dollars at most")
+    table = Table(*columns, box=None, header_style="bold")
     for evaluation in evaluations:
         how = evaluation.strategy() if strategy is None else evaluation.fitted(strategy)
-        asked, judged = estimate(evaluation, how, limit, model.price, judge.price if judge else None)
+        try:
+            asked, judged = estimate(evaluation, how, limit, price, judge_price)
+        except (FileNotFoundError, ValueError) as error:
+            if not several:
+                raise
+            told.append({"evaluation": evaluation.title, "left_out": str(error)})
+            _leave_out(evaluation, error)
+            continue
         told.append({"evaluation": evaluation.title, "model": asdict(asked), "judge": asdict(judged)})
         table.add_row(evaluation.title, f"{asked.questions:,} questions", *_row(asked))
         if judged.calls:
@@ -313,6 +386,9 @@ def _compare(logs: Sequence[str], as_json: bool) -> None:
 
     try:
         runs = [read_run(log) for log in logs]
+        names = list(dict.fromkeys(name.split()[0] for name, _ in runs))
+        if len(names) > 1:
+            raise ValueError(f"runs must be of one evaluation, got {' and '.join(names)}. Try runs of {names[0]}")
         found = compare(runs)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error

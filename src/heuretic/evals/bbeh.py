@@ -178,6 +178,7 @@ class BBEH(Evaluation):
 
     name: ClassVar[str] = "bbeh"
     by: ClassVar[tuple[str, ...]] = ("task",)
+    unit: ClassVar[float] = 0.01
     references: ClassVar[Mapping[str, float]] = {
         f"published: {model}, {what}, %": value
         for model, *values in (

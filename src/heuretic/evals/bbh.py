@@ -101,8 +101,8 @@ def _asking(task: str, reasoning: bool, max_tokens: int) -> Direct | ChainOfThou
     changes: dict[Any, Any] = {
         ("parse",): ShortAnswer(cue=CUE if reasoning else ""), ("sampling", "stop"): ("\n\nQ:", "\nQ:"),
     }  # fmt: skip
-    if not reasoning:
-        return replace(how, changes)
+    if not reasoning:  # some answers are long lists, and some models think before they answer
+        return replace(how, {**changes, ("sampling", "max_tokens"): max_tokens})
     begun = tuple(Exemplar(e.question, e.rationale.removeprefix(f"{LEAD} "), e.answer) for e in how.exemplars)
     return replace(how, {**changes, ("opening",): LEAD, ("exemplars",): begun})
 
@@ -111,7 +111,7 @@ class TaskExemplars(Symbolic):
     """Ask a question of BIG-Bench Hard after the three exemplars of its task, which `about["task"]` names."""
 
     reasoning: bool = field(default=True, doc="show and ask for chains of thought, else answers only")
-    max_tokens: int = field(default=1024, ge=1, doc="most tokens of a chain of thought")
+    max_tokens: int = field(default=1024, ge=1, doc="most tokens of a reply")
 
     async def __call__(self, question: Question | str, model: LanguageModel) -> Answer:
         """Return the answer of one attempt."""
@@ -135,7 +135,7 @@ class BBH(Evaluation):
     reasoning: bool = field(default=True, doc="three exemplars with chains of thought, else with answers only")
     official: bool = field(default=False, doc="extract answers of chains of thought as lm-evaluation-harness does")
     task: str = field(default="", doc="only this task")
-    max_tokens: int = field(default=1024, ge=1, doc="most tokens of a chain of thought")
+    max_tokens: int = field(default=1024, ge=1, doc="most tokens of a reply")
 
     def __post_init__(self) -> None:
         if self.task and self.task not in BBH_TASKS:

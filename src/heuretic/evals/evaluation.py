@@ -64,7 +64,8 @@ class Evaluation(Symbolic):
         within: The key of `Question.about` that questions with something in common share (a topic, a passage), for intervals;
             empty if questions are independent.
         judged: Whether scores need a judge, by default. generated: Whether questions are made as they are asked for, which takes a while.
-        references: Published values to show beside the results, by name, in the unit of the score.
+        references: Published values to show beside the results, by name, in the unit of the headline.
+        unit: The score that is 1 in the headline, 0.01 where it is in percent.
     """
 
     name: ClassVar[str] = ""
@@ -73,6 +74,7 @@ class Evaluation(Symbolic):
     judged: ClassVar[bool] = False
     generated: ClassVar[bool] = False
     references: ClassVar[Mapping[str, float]] = {}
+    unit: ClassVar[float] = 1.0
 
     @property
     def needs_judge(self) -> bool:

@@ -24,14 +24,14 @@ import heuretic.lm.local.provider  # noqa: F401  (registers it)
 from heuretic.evals.addresses import EVALUATIONS
 from heuretic.evals.evaluation import Evaluation, Score
 from heuretic.evals.results import Results
-from heuretic.evals.running import MISSING, chosen
+from heuretic.evals.running import MISSING, chosen, searching
 from heuretic.lm import Answer, LanguageModel, Question, Reply
 from heuretic.lm.answer import Sample as Attempt
 from heuretic.lm.model import known_price
 from heuretic.lm.parsing import Whole
 from heuretic.lm.retrieval.addresses import SEARCHES
 from heuretic.lm.solver import output_of, question_of
-from heuretic.lm.strategies.addresses import STRATEGIES
+from heuretic.lm.strategies.addresses import strategy_at
 from heuretic.lm.strategies.prompting import attempt
 
 
@@ -47,15 +47,15 @@ def _task(address: str, strategy: str | None, size: int | None, search: str | No
         for q in chosen(evaluation, questions, size)
     ]  # fmt: skip
     return Task(
-        dataset=MemoryDataset(samples, name=evaluation.name), solver=_asked(address, strategy), scorer=_scored(address, search),
+        dataset=MemoryDataset(samples, name=evaluation.name), solver=_asked(address, strategy, search), scorer=_scored(address, strategy, search),
         metadata={"checksums": dict(questions.checksums), "notes": list(questions.notes)},
     )  # fmt: skip
 
 
 @solver(name="heuretic_asked")
-def _asked(address: str, strategy: str | None = None) -> Solver:
-    evaluation = EVALUATIONS.at(address)
-    how = evaluation.strategy() if strategy is None else evaluation.fitted(STRATEGIES.at(strategy))
+def _asked(address: str, strategy: str | None = None, search: str | None = None) -> Solver:
+    evaluation, found = EVALUATIONS.at(address), None if search is None else SEARCHES.at(search)
+    how = evaluation.strategy() if strategy is None else evaluation.fitted(strategy_at(strategy, found))
     models = _Models()
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -108,10 +108,11 @@ def _results(evaluation: Evaluation, scores: list[SampleScore]) -> Results:
     )  # fmt: skip
 
 
-def _scored(address: str, search: str | None) -> Scorer:
+def _scored(address: str, strategy: str | None, search: str | None) -> Scorer:
     evaluation = EVALUATIONS.at(address)
     if search is not None:
-        evaluation = evaluation.searching(SEARCHES.at(search))
+        found = SEARCHES.at(search)
+        evaluation = searching(evaluation, None if strategy is None else strategy_at(strategy, found), found)
     evaluation.check()
 
     @scorer(metrics=[_summary(address)], name=f"heuretic_{evaluation.name}")
@@ -121,7 +122,7 @@ def _scored(address: str, search: str | None) -> Scorer:
         async def judged(state: TaskState, target: Target) -> InspectScore:
             question = question_of(state)
             answer = _answer_of(evaluation, question, state)
-            judge = judges.of(get_model(role="grader")) if evaluation.needs_judge else None
+            judge = judges.of(get_model(role="grader", required=True)) if evaluation.needs_judge else None
             why = evaluation.missing(question) or ("error" if answer.outcome == "error" else "")
             score = Score(None, reason=why) if why else await evaluation.score(question, answer, judge)
             value = float("nan") if score.value is None else score.value

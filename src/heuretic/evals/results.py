@@ -87,12 +87,12 @@ class Results:
         column = np.asarray(self.about[key], object)
         return {group: self.where(column == group) for group in sorted(set(self.about[key]))}
 
-    def mean(self, metric: str = "") -> Estimate:
+    def mean(self, metric: str = "", share: bool = True) -> Estimate:
         """Return the mean of the numbers there are, with its interval over questions or their clusters, see `bootstrap_mean`."""
         column = self.column(metric)
         known = ~np.isnan(column)
         clusters = None if self.clusters is None else [c for c, k in zip(self.clusters, known, strict=True) if k]
-        return bootstrap_mean(column[known], clusters)
+        return bootstrap_mean(column[known], clusters, share)
 
     def mean_of_groups(
         self, key: str, combine: Callable[[Values], Values] = lambda means: means.mean(axis=-1), metric: str = ""
@@ -131,13 +131,19 @@ class Results:
         return Estimate(value, float(low), float(high), count)
 
 
-def bootstrap_mean(values: Sequence[float] | Values, clusters: Sequence[str] | None = None) -> Estimate:
+def bootstrap_mean(
+    values: Sequence[float] | Values, clusters: Sequence[str] | None = None, share: bool = True
+) -> Estimate:
     """Return the mean of values with its 95% interval.
 
     Of zeros and ones it is Wilson's (1927), which is right for none and all of them too; of other values, and where clusters are
     given, the percentiles of a bootstrap over values or whole clusters (Efron and Tibshirani 1993, chapters 8 and 13).
+
+    Args: share: Whether values are in [0, 1] by their nature. Counts are not, even if each happens to be 0 or 1.
     """
-    return _mean(values, clusters, (0.0, 1.0), lambda shares: Rate(float(shares.sum()), len(shares)).interval)
+    return _mean(
+        values, clusters, (0.0, 1.0) if share else (), lambda shares: Rate(float(shares.sum()), len(shares)).interval
+    )
 
 
 def mean_difference(differences: Sequence[float] | Values, clusters: Sequence[str] | None = None) -> Estimate:
@@ -170,6 +176,8 @@ def _mean(
     shares = sums / sizes
     if set(np.unique(shares).tolist()) <= set(few) and (len(sums) == len(held) or np.ptp(shares) == 0):
         low, high = interval(shares)
+    elif not few and np.ptp(shares) == 0:  # nothing to tell a spread from
+        return Estimate(float(held.mean()), count=len(held))
     else:
         low, high = np.quantile(_resampled_means(sums, sizes, np.random.default_rng(0)), (0.025, 0.975))
     return Estimate(float(held.mean()), float(low), float(high), len(held))
@@ -187,7 +195,7 @@ def _resampled_means(sums: Values, sizes: Values, rng: np.random.Generator) -> V
     """Return the means of resamples, shape (RESAMPLES,), of clusters given by their sums and sizes."""
     count = len(sums)
     whole = bool((sizes == 1).all())
-    if whole and set(np.unique(sums)) <= {0.0, 1.0}:  # draws of zeros and ones need not be made one by one
+    if whole and set(np.unique(sums).tolist()) <= {0.0, 1.0}:  # draws of zeros and ones need not be made one by one
         return rng.binomial(count, sums.mean(), RESAMPLES) / count
     means, at_once = [], max(1, _AT_ONCE // count)
     for first in range(0, RESAMPLES, at_once):

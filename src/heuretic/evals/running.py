@@ -20,9 +20,11 @@ from heuretic.evals.results import Estimate, Results
 from heuretic.lm import Answer, BudgetSpent, LanguageModel, ModelError, Question, Usage
 from heuretic.lm import model as model_named
 from heuretic.lm.answering import as_done
-from heuretic.lm.strategies import Attempting
+from heuretic.lm.retrieval.evidence import Search
+from heuretic.lm.strategies import Attempting, FreshPrompt
 from heuretic.lm.strategies.addresses import STRATEGIES
 from heuretic.lm.waiting import wait
+from heuretic.symbolic import Symbolic, find
 
 if TYPE_CHECKING:
     from heuretic.study import Energy
@@ -207,6 +209,17 @@ def evaluate(
     if log is None:
         return done
     return replace(done, log=log.close(done))
+
+
+def searching(evaluation: Evaluation, strategy: Any, search: Search) -> Evaluation:
+    """Return the evaluation with who looks evidence up, or as it is if only the strategy looks things up.
+
+    Raises: ValueError if neither does.
+    """
+    looks_up = isinstance(strategy, Symbolic) and any(find(strategy, FreshPrompt))
+    return (
+        evaluation if looks_up and type(evaluation).searching is Evaluation.searching else evaluation.searching(search)
+    )
 
 
 async def _scored(evaluation: Evaluation, question: Question, answer: Answer, judge: LanguageModel | None) -> Score:

@@ -218,7 +218,7 @@ class LanguageModel:
         if not self.gives_likelihoods:
             raise ModelError(
                 f"{self.name} must give log-probabilities of prompts, and its service does not. Try local weights such as "
-                "heuretic/smollm2-135m, or a strategy with a fallback that generates, which is another measure"
+                "heuretic/smollm2-135m, or a fallback that generates, which is another measure: 'inverse-scaling?generate=true'"
             )
         if not all(continuations):
             raise ValueError(f"continuations must not be empty, got {list(continuations)}")

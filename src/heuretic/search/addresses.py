@@ -45,20 +45,21 @@ class Addresses(Generic[T]):
         """Return the names that addresses can begin with."""
         return sorted(self._table)
 
-    def at(self, address: str) -> T:
+    def at(self, address: str, given: Mapping[str, Any] | None = None) -> T:
         """Return the value at an address such as `evolution?population=20` or `optuna-tpe?n_startup_trials=20`.
 
         A value is JSON where it reads as JSON and fits the setting, else a string; `&`, `%`, `|` and the like are
         percent-encoded. A wrapper follows what it wraps: `hill-climbing | restarts?patience=50`.
 
+        Args: given: Values of settings that the address leaves out, for those that have such settings.
         Raises: AddressError if there is no such name, or a setting is unknown, repeated or does not fit.
         """
         found: T | None = None
         for part in address.split("|"):
-            found = self._one(part.strip(), found, address)
+            found = self._one(part.strip(), found, address, given or {})
         return cast(T, found)
 
-    def _one(self, text: str, inner: T | None, address: str) -> T:
+    def _one(self, text: str, inner: T | None, address: str, more: Mapping[str, Any]) -> T:
         name, _, query = text.partition("?")
         cls, given = self._class(name.strip()), dict(self._table[name.strip()][2])
         fields: Mapping[str, Any] = cls.__fields__
@@ -85,6 +86,7 @@ class Addresses(Generic[T]):
                 given[key] = self._fitting(cls, key, value, address)
         if others:
             given["settings"] = others
+        given = {key: value for key, value in more.items() if key in fields} | given
         try:
             return cast(T, cls(**given))
         except (InvalidField, TypeError, ValueError) as error:

@@ -109,7 +109,7 @@ class GradingBench(Evaluation):
         """Return the accuracy, and the mean absolute error in points of the answers that had a grade."""
         found = {"accuracy": results.mean()}
         if "error in points" in results.metrics:
-            found["mean absolute error, points"] = results.mean("error in points")
+            found["mean absolute error, points"] = results.mean("error in points", share=False)
         return found
 
     def chance(self, question: Question) -> float | None:

@@ -73,6 +73,7 @@ class ProofBench(Evaluation):
 
     name: ClassVar[str] = "imo-proof-bench"
     by: ClassVar[tuple[str, ...]] = ("part", "area", "level")
+    unit: ClassVar[float] = 0.01
     judged: ClassVar[bool] = True
     references: ClassVar[Mapping[str, float]] = {
         "published: Gemini Deep Think (IMO Gold), advanced, %": 65.7, "published: best model of others, advanced, %": 23.3,

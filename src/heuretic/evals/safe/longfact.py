@@ -188,7 +188,7 @@ class LongFact(Evaluation):
         return {
             f"f1@{k}": f1,
             **{name: results.mean(name) for name in ("precision", "recall") if name in results.metrics},
-            **{name.replace("_", " "): results.mean(name) for name in _COUNTS if name in results.metrics},
+            **{name.replace("_", " "): results.mean(name, share=False) for name in _COUNTS if name in results.metrics},
         }
 
 

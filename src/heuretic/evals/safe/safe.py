@@ -97,6 +97,6 @@ class SAFE(Symbolic):
     def _searching(self) -> Search:
         if self.search is None:
             raise ValueError(
-                "SAFE must have a search, got none. Try SAFE(search=...) with one of heuretic.lm.retrieval"
+                "SAFE must have a search, got none. Try SAFE(search=...) with one of heuretic.lm.retrieval, or --search serper"
             )
         return self.search
