@@ -91,7 +91,7 @@ def _label(said: Label | float | None) -> Label:
 
 
 def _probability(said: Label | float | None) -> float:
-    return float(said) if isinstance(said, Real) and 0 <= said <= 1 else float("nan")
+    return float(said) if isinstance(said, int | float | np.floating) and 0 <= said <= 1 else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
