@@ -427,13 +427,14 @@ def _list(as_json: bool) -> None:
     from importlib.util import find_spec
 
     from heuretic.evals import EVALUATIONS, SUITES
+    from heuretic.evals.addresses import ABOUT
 
     if find_spec("inspect_ai") is None:
         raise UsageError("evaluations need inspect-ai. Try: pip install 'heuretic[lm]'")
     rows = []
     for name in EVALUATIONS.names():
         kind = EVALUATIONS.kind(name)
-        about = (kind.__doc__ or "").strip().partition("\n")[0]
+        about = ABOUT.get(name) or (kind.__doc__ or "").strip().partition("\n")[0]
         rows.append((name, [s for s, members in SUITES.items() if name in members], kind.judged, about))
     if as_json:
         print(json.dumps([{"name": n, "suites": s, "judged": j, "about": a} for n, s, j, a in rows]))

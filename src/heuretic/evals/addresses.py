@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from heuretic.evals.evaluation import Evaluation
 from heuretic.search.addresses import Addresses
 
+ABOUT: Mapping[str, str] = {
+    "aqua": "Word problems in algebra with five options, arXiv:1705.04146.",
+    "gsm8k": "Word problems of grade-school mathematics, arXiv:2110.14168.",
+    "mmlu": "Questions with four options from 57 subjects, arXiv:2009.03300.",
+    "multiarith": "Word problems with two steps of arithmetic, Roy and Roth 2015.",
+}
+"""The published question sets that are evaluations under their own names, and what they are."""
+
 EVALUATIONS: Addresses[Evaluation] = Addresses(
     "evaluation",
     {
@@ -29,9 +37,7 @@ EVALUATIONS: Addresses[Evaluation] = Addresses(
             ("questions", "labelled", "Labelled"),
         )
     }
-    | {
-        name: ("heuretic.evals.labelled", "Labelled", {"set": name}) for name in ("aqua", "gsm8k", "mmlu", "multiarith")
-    },
+    | {name: ("heuretic.evals.labelled", "Labelled", {"set": name}) for name in ABOUT},
     wrapped="",
     wrapper="",
 )
