@@ -501,3 +501,11 @@ def test_the_idea_compares_a_model_with_constant_answers_and_chance(
     assert checked(lambda prompt: "The answer is: A", "smoke").verdict == "not testable at this scale"
     with pytest.raises(ValueError, match="scale must be one of"):
         checked(str, "huge")  # pyright: ignore[reportArgumentType]
+
+
+def test_by_the_published_rules_an_empty_reply_is_an_empty_list(folder: Path) -> None:
+    written(folder, [record | {"target": "[]" if k == 0 else "(A)"} for k, record in enumerate(records(1))])
+    for official, right in ((True, 1), (False, 0)):
+        run = evaluate(BBEH(official=official), scripted(lambda prompt, _: ""))
+        assert run.results.values.sum() == right
+        assert run.results.metrics["published rules"].sum() == 1

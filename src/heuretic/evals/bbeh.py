@@ -257,9 +257,9 @@ class BBEH(Evaluation):
         return Extract(official=self.official)
 
     async def score(self, question: Question, answer: Answer, judge: LanguageModel | None = None) -> Score:
-        """Return whether the answer is right; the published rules also read a reply that was cut off."""
+        """Return whether the answer is right; the published rules also read a reply that was cut off, and take an empty one for "[]"."""
         target, text = str(question.target), said(answer)
-        published = float(bool(text.strip()) and correct(text, target, official=True))
+        published = float(correct(text, target, official=True))
         tolerant = float(answer.answer is not None and matches(answer.answer, target))
         return Score(
             published if self.official else tolerant,
