@@ -94,8 +94,6 @@ def evaluate(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for evaluation in evaluations:
             try:
-                if evaluation.needs_judge and judging is None and several:
-                    raise ValueError("it needs a judge. Try --judge openai/gpt-4o-mini")
                 run = _run(evaluation, asked, judging, how, limit, concurrency, logs, energy, as_json)
             except (ModelError, FileNotFoundError, ValueError) as error:
                 if not several:
@@ -111,14 +109,12 @@ def evaluate(
                 break
     except (ModelError, AddressError, FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
-    finally:
-        if as_json and several and done:
-            _print_json(done)
-    if as_json and not several:
-        _print_json(done[0])
-    elif as_json and not done:
-        _print_json([])
-    elif len(done) > 1 and not as_json:
+    if as_json:
+        from heuretic.evals.log import record
+
+        shown = [record(run) for run in done]
+        print(json.dumps(shown if several else shown[0]))
+    elif len(done) > 1:
         Console().print(_overview(done))
     if any(run.stopped for run in done):
         raise typer.Exit(130 if done[-1].stopped == "interrupted" else 1)
@@ -129,12 +125,6 @@ def evaluate(
 def _leave_out(evaluation: Evaluation, why: Exception) -> None:
     told = f"{evaluation.title} is left out: {why}"
     Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(found: Run | Sequence[Run]) -> None:
-    from heuretic.evals.log import record
-
-    print(json.dumps(list(map(record, found)) if isinstance(found, Sequence) else record(found)))
 
 
 def _prices(given: Sequence[str]) -> dict[str, Price]:
@@ -263,14 +253,14 @@ def _show(run: Run, store: str) -> None:
     table = Table(box=None, show_header=False)
     for name, found in run.summary.items():
         table.add_row(name, str(found) if found.count else "none", f"{found.count:,} scores")
-    for name, value in (("random choice", run.chance), ("constant answer", run.constant)):
-        if value is not None:
-            table.add_row(
-                name, f"{value:.3f}" if run.evaluation.unit == 1 else f"{value / run.evaluation.unit:.3g}", ""
-            )
-    published = list(run.evaluation.references.items())
-    for name, value in published[:_MOST_PUBLISHED]:
-        table.add_row(name, f"{value:.3f}" if run.evaluation.unit == 1 else f"{value:.3g}", "")
+    unit, published = run.evaluation.unit, list(run.evaluation.references.items())
+    baselines = [
+        (name, value / unit)
+        for name, value in (("random choice", run.chance), ("constant answer", run.constant))
+        if value is not None
+    ]
+    for name, value in (*baselines, *published[:_MOST_PUBLISHED]):
+        table.add_row(name, f"{value:.3f}" if unit == 1 else f"{value:.3g}", "")
     console.print(table)
     if len(published) > _MOST_PUBLISHED:
         console.print(f"{len(published) - _MOST_PUBLISHED} more published numbers with --json", style="dim")
